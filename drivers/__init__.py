@@ -1,0 +1,1 @@
+"""Meters' protocols. `contract.py` is all a driver author reads; `catalogue.py` names the drivers there are."""

@@ -1,0 +1,1 @@
+"""The centre: receives batches, stores them, derives activity and emissions, judges, tells."""

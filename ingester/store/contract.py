@@ -1,0 +1,255 @@
+"""What a store promises. Every adapter passes the one suite in tests/ingester/.
+
+Series (batches, readings, amounts, results) are appended and never changed; records (instruments, certificates, alerts) are
+what people and rules wrote. All calls block: they run in a Worker. Times are Unix milliseconds UTC; ranges are [start, end).
+
+Promises of a series store
+    * `commit` is one transaction, durable when it returns: a known (agent, stream, seq) is refused, the rest appended whole.
+    * What is read back is what was sent: the body byte for byte, readings in order of time and arrival.
+    * Results and the cursor they were derived up to are written in one transaction, so deriving may be killed at any moment.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, Protocol
+
+from metering.activity import Stretch
+from metering.reading import Quality
+from metering.wire import Batch
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """A batch that was checked and may be committed."""
+
+    batch: Batch
+    body: bytes
+    """As hashed; stored compressed, given back byte for byte."""
+    sha256: str
+    received_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Amount:
+    """What a person or file said of [from, to): an invoice, a weighbridge ticket, production."""
+
+    point: str
+    from_ms: int
+    to_ms: int
+    value: Decimal
+    simulated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ImportedReading:
+    """A reading that came by file, not by an agent."""
+
+    point: str
+    measured_ms: int
+    value: float | None
+    quality: Quality
+    simulated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What is committed of one stream: every seq up to `through`, and `also` beyond holes."""
+
+    through: int
+    also: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """Readings of one point that count, in order of time, one a time: the later received of different values wins."""
+
+    readings: list[tuple[int, float]]
+    conflicts: tuple[int, ...] = ()
+    """Times at which different values were received."""
+
+
+@dataclass(frozen=True, slots=True)
+class Latest:
+    """The newest reading of a point, counting or not."""
+
+    point: str
+    unit: str
+    measured_ms: int
+    value: float | None
+    quality: Quality
+    agent: str
+
+
+@dataclass(frozen=True, slots=True)
+class GapRow:
+    """A stored gap event; `end_ms` None while it lasts."""
+
+    meter: str
+    agent: str
+    start_ms: int
+    end_ms: int | None
+    cause: str
+    missed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Touched:
+    """A stretch of a point's time that new readings or amounts fell into, in order of arrival."""
+
+    n: int
+    """Ordinal of arrival; cursors count these."""
+    point: str
+    start_ms: int
+    end_ms: int
+    """The last reading's time, or the amount's end."""
+
+
+@dataclass(frozen=True, slots=True)
+class FactorUse:
+    """The factor row behind a number."""
+
+    set: str
+    version: str
+    row: str
+    source_kind: str
+    """measured, supplier, invoice, estimated, substituted or default."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """The activity and emission of one account in one interval: one revision of it."""
+
+    account: str
+    """A source's id, or `product:<id>`."""
+    start_ms: int
+    end_ms: int
+    revision: int
+    """From 1; 0 for an open interval, which is never stored."""
+    derived_ms: int
+    cause: str
+    """closed, late, changed: why this revision exists."""
+    basis: str
+    """Digest of what the result rests on besides readings: settings, factors, certificates."""
+    activity: Decimal | None
+    """In `unit`, after the multiplier; the known part."""
+    unit: str
+    ratio: str | None
+    """tCO2 per unit of activity as an exact fraction `a/b`; None for a product."""
+    factors: tuple[FactorUse, ...]
+    measured_ms: int
+    apportioned_ms: int
+    substituted_ms: int
+    missing_ms: int
+    stretches: tuple[Stretch, ...]
+    flags: tuple[str, ...]
+    uncertainty_percent: Decimal | None
+    evidence: dict[str, Any]
+    """For the trace: per point the readings at both edges, the instrument and certificate of the day."""
+
+
+class SeriesStore(Protocol):
+    def commit(self, arrivals: Sequence[Arrived]) -> list[bool]:
+        """Append batches in one transaction; False for one that was known. Raises StoreFailed when nothing was committed."""
+        ...
+
+    def import_rows(
+        self, name: str, sha256: str, readings: Sequence[ImportedReading], amounts: Sequence[Amount]
+    ) -> int:
+        """Append what a file holds and the store does not yet know, in one transaction; return how many rows were new."""
+        ...
+
+    def set_aside(self, agent: str, received_ms: int, reason: str, payload: bytes) -> None:
+        """Keep a message that could not be used, with its reason (bounded per agent)."""
+        ...
+
+    def settled(self, agent: str, stream: str) -> Settled: ...
+
+    def body(self, agent: str, stream: str, seq: int) -> bytes | None: ...
+
+    def latest(self) -> list[Latest]: ...
+
+    def points(self) -> list[str]: ...
+
+    def samples(self, point: str, start_ms: int, end_ms: int) -> Samples:
+        """Return the readings that count in [start, end)."""
+        ...
+
+    def last_sample_before(self, point: str, ms: int) -> int | None:
+        """Return the time of the last reading that counts before `ms`."""
+        ...
+
+    def first_sample_after(self, point: str, ms: int) -> int | None:
+        """Return the time of the first reading that counts at or after `ms`."""
+        ...
+
+    def amounts(self, point: str, start_ms: int, end_ms: int) -> list[Amount]:
+        """Return the amounts that overlap [start, end)."""
+        ...
+
+    def readings(self, point: str, start_ms: int, end_ms: int, limit: int) -> list[Latest]:
+        """Return all readings in [start, end), whatever their quality, oldest first."""
+        ...
+
+    def gaps(self, start_ms: int, end_ms: int) -> list[GapRow]:
+        """Return gaps that overlap [start, end), the newest state of each."""
+        ...
+
+    def touched(self, after: int, limit: int) -> list[Touched]: ...
+
+    def append_results(self, results: Sequence[Result], cursor: int) -> None:
+        """Append revisions and move the derive cursor, in one transaction."""
+        ...
+
+    def cursor(self) -> int: ...
+
+    def results(
+        self, start_ms: int, end_ms: int, account: str | None = None, as_of_ms: int | None = None
+    ) -> list[Result]:
+        """Return the newest revision (derived at or before `as_of_ms`) of each interval that starts in [start, end), by account and start."""
+        ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class AlertRow:
+    """One alert: one cause, one episode."""
+
+    id: str
+    rule: str
+    meter: str
+    raised_ms: int
+    since_ms: int
+    """When the deviation began."""
+    cleared_ms: int | None
+    acknowledged_ms: int | None
+    acknowledged_by: str | None
+    code: str
+    """Names the Text it is worded by when read."""
+    values: dict[str, Any]
+    """Named values of that Text: actual, expected, compared with what, kg CO2."""
+
+
+class RecordStore(Protocol):
+    """Documents people and rules wrote, as validated JSON: the rooms that own them give them their types."""
+
+    def put(self, kind: str, key: str, document: dict[str, Any], at_ms: int, by: str) -> None:
+        """Write a document (instrument, certificate, exchange); an earlier one of that key is kept as history."""
+        ...
+
+    def documents(self, kind: str) -> list[dict[str, Any]]: ...
+
+    def version(self) -> int:
+        """Return a number that grows with every change."""
+        ...
+
+    def save_alert(self, alert: AlertRow) -> None:
+        """Insert or update an alert by its id."""
+        ...
+
+    def alerts(self, active: bool | None = None, limit: int = 200) -> list[AlertRow]:
+        """Return alerts, newest first; `active`: not cleared, or cleared."""
+        ...
+
+    def close(self) -> None: ...

@@ -206,7 +206,10 @@ class SeriesStore(Protocol):
     def results(
         self, start_ms: int, end_ms: int, account: str | None = None, as_of_ms: int | None = None
     ) -> list[Result]:
-        """Return the newest revision (derived at or before `as_of_ms`) of each interval that starts in [start, end), by account and start."""
+        """Return the newest revision of each interval that starts in [start, end), by account and start.
+
+        `as_of_ms` leaves out what was derived after it.
+        """
         ...
 
     def close(self) -> None: ...

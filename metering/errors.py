@@ -16,10 +16,12 @@ MeteringError
 ├── WireError
 │   └── MalformedBatch   a message that is not a batch, status or receipt of ours
 ├── CertificateError     a certificate or instrument record that cannot be right
+│   └── CertificateFaults all that is wrong in what was handed in
 └── ServiceError         something this machine or another service must provide is not there
     ├── StoreBusy        another process holds the store
     ├── StoreFailed      the store could not read or write
     ├── LineBusy         the port or address is not ours to use
+    ├── NotRunning       no service listens on the control socket
     └── BrokerUnreachable
 """
 
@@ -29,7 +31,7 @@ from metering.text import Lang, Text
 
 
 class MeteringError(Exception):
-    """The root: a sentence in both languages and the named values in it."""
+    """The root: a sentence in both languages and the named values in it. A value may itself be a `Text`."""
 
     text: ClassVar[Text] = Text(zh="{what}", en="{what}")
 
@@ -40,7 +42,8 @@ class MeteringError(Exception):
 
     def say(self, lang: Lang) -> str:
         """Return the message for a person."""
-        return self.sentence.say(lang, **self.values)
+        values = {name: value.say(lang) if isinstance(value, Text) else value for name, value in self.values.items()}
+        return self.sentence.say(lang, **values)
 
 
 class SettingsError(MeteringError):
@@ -100,8 +103,8 @@ class MeterError(MeteringError):
     cause: ClassVar[str] = "error"
     text = Text(zh="{detail}", en="{detail}")
 
-    def __init__(self, detail: str = "") -> None:
-        self.detail = detail
+    def __init__(self, detail: str | Text = "") -> None:
+        self.detail = detail.en if isinstance(detail, Text) else detail
         super().__init__(detail=detail)
 
 
@@ -126,7 +129,7 @@ class MeterRefused(MeterError):
     cause = "exception"
     text = Text(zh="仪表拒绝：{detail}", en="refused by the meter: {detail}")
 
-    def __init__(self, detail: str = "", code: int = 0) -> None:
+    def __init__(self, detail: str | Text = "", code: int = 0) -> None:
         self.code = code
         super().__init__(detail)
 
@@ -141,6 +144,17 @@ class MalformedBatch(WireError):
 
 class CertificateError(MeteringError):
     """An instrument or certificate record that cannot be right."""
+
+
+class CertificateFaults(CertificateError):
+    """All that is wrong in the records handed in, in their order; never empty."""
+
+    def __init__(self, faults: list[CertificateError]) -> None:
+        self.faults = faults
+        super().__init__(what="\n".join(str(fault) for fault in faults))
+
+    def say(self, lang: Lang) -> str:
+        return "\n".join(fault.say(lang) for fault in self.faults)
 
 
 class ServiceError(MeteringError):
@@ -160,6 +174,10 @@ class StoreFailed(ServiceError):
 
 class LineBusy(ServiceError):
     text = Text(zh="{name} 不可用：{reason}", en="{name} cannot be used: {reason}")
+
+
+class NotRunning(ServiceError):
+    text = Text(zh="服务没有运行（{path} 无人监听）", en="the service is not running (nothing listens on {path})")
 
 
 class BrokerUnreachable(ServiceError):

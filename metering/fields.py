@@ -1,10 +1,11 @@
 """The field types of every settings file: ids, durations, sizes, quantities, decimals, in both languages' errors."""
 
 import re
+from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, PlainSerializer
 
 from metering.errors import MeteringError
 from metering.quantity import Quantity, quantity, unit
@@ -97,11 +98,23 @@ def _decimal(value: Any) -> Decimal:
     return number
 
 
+def _day(value: Any) -> date:
+    if isinstance(value, date) and not isinstance(value, datetime):
+        return value
+    try:
+        return datetime.strptime(str(value), "%Y-%m-%d").date()  # noqa: DTZ007 - a day of the plant, in no zone
+    except ValueError as error:
+        raise FieldError(Text("{value} 不是日期，例如 2024-02-29", "{value} is not a day such as 2024-02-29"),
+                         value=value) from error  # fmt: skip
+
+
 Id = Annotated[str, AfterValidator(_id)]
 DurationS = Annotated[float, BeforeValidator(seconds)]
 """A duration in a file, seconds in the code."""
 ByteSize = Annotated[int, BeforeValidator(byte_size)]
-Amount = Annotated[Quantity, BeforeValidator(_quantity)]
+Amount = Annotated[Quantity, BeforeValidator(_quantity), PlainSerializer(str, return_type=str, when_used="json")]
 UnitName = Annotated[str, BeforeValidator(_unit)]
 Number = Annotated[Decimal, BeforeValidator(_decimal)]
 """A decimal exactly as written."""
+Day = Annotated[date, BeforeValidator(_day)]
+"""A calendar day of the plant, written 2024-02-29."""

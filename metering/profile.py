@@ -3,7 +3,7 @@
 from decimal import Decimal
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from metering.fields import Number, Strict, UnitName
 from metering.text import Text
@@ -18,6 +18,11 @@ class Bilingual(Strict):
 
     zh: str
     en: str
+
+    @model_validator(mode="before")
+    @classmethod
+    def _both(cls, given: Any) -> Any:
+        return {"zh": given, "en": given} if isinstance(given, str) else given
 
     @property
     def text(self) -> Text:

@@ -7,7 +7,6 @@ uncertainty, another instrument's serial number, days that cannot be.
 import unicodedata
 from collections.abc import Iterator
 from datetime import date
-from decimal import Decimal
 from enum import StrEnum
 from itertools import pairwise
 
@@ -37,8 +36,8 @@ class Uncertainty(Strict):
     value: Number = Field(gt=0)
     unit: UnitName
     """Of the measurand, or `%`."""
-    k: Number = Field(default=Decimal(2), gt=0)
-    """Coverage factor; 2 is about 95 %."""
+    k: Number = Field(gt=0)
+    """Coverage factor as printed; 2 is about 95 %."""
 
 
 class Point(Strict):

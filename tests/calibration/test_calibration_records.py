@@ -106,8 +106,9 @@ def test_every_reason_is_given_at_once_in_both_languages(
         {"kind": "inspection"},
         {"number": ""},
         {"document_sha256": "abc"},
-        {"uncertainty": {"value": 0, "unit": "%"}},
-        {"uncertainty": {"value": 1, "unit": "parsec"}},
+        {"uncertainty": {"value": 0, "unit": "%", "k": 2}},
+        {"uncertainty": {"value": 1, "unit": "parsec", "k": 2}},
+        {"uncertainty": {"value": 1, "unit": "%"}},
         {"colour": "red"},
     ],
 )

@@ -3,7 +3,7 @@
 import difflib
 import types
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
@@ -42,7 +42,13 @@ def faults_of(
         fault = _fault(item, path, model, at, also)
         if path not in found:
             found[path] = (tagged, fault)
+        elif item["type"] == "literal_error" and found[path][1].remedy is None:
+            found[path] = (tagged, _or_word(found[path][1], item["ctx"]["expected"]))
     return [fault for path, (tagged, fault) in found.items() if not (tagged and _deeper(path, found))]
+
+
+def _or_word(fault: Fault, words: str) -> Fault:
+    return replace(fault, remedy=_OR_WORD, values={**fault.values, "words": words})
 
 
 def _deeper(path: Keys, found: Iterable[Keys]) -> bool:
@@ -240,6 +246,7 @@ _MISSING_AT_TOP = Text("缺少 {key}", "{key} is missing")
 _ADD = Text("请补上", "Add it")
 _ADD_SUCH_AS = Text("请补上，例如 {key}: {example}", "Add it, such as {key}: {example}")
 _SUCH_AS = Text("例如 {example}", "For example {example}")
+_OR_WORD = Text("也可以写 {words}", "It may also be {words}")
 _EMPTY = Text("{setting} 是空的", "{setting} is empty")
 _CHOICE = Text("{setting}：{given} 不在可选值中：{choices}", "{setting}: {given} is none of {choices}")
 _OTHER = Text("{setting}：{given} 不合格（{said}）", "{setting}: {given} will not do ({said})")

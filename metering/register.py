@@ -146,6 +146,17 @@ class Track:
             last = min(bisect_left(seg.times, end_ms), len(seg.times) - 1)
             yield from pairwise(seg.times[first : last + 1])
 
+    def knot(self, ms: int) -> tuple[int, float | Decimal] | None:
+        """Return the last accepted reading at or before `ms` and what the register showed then (its running maximum).
+
+        It is all that counting on from `ms` needs to know of what came before.
+        """
+        held = [seg for seg in self.segments if seg.times[0] <= ms]
+        if not held:
+            return None
+        i = bisect_right(held[-1].times, ms) - 1
+        return held[-1].times[i], held[-1].shown[i]
+
     def neighbours(self, ms: int) -> tuple[tuple[int, Decimal], ...]:
         """Return the accepted (time, count) at or before `ms` and the one at or after it, for a trace."""
         found: list[tuple[int, Decimal]] = []

@@ -67,6 +67,8 @@ class Samples:
     readings: list[tuple[int, float]]
     conflicts: tuple[int, ...] = ()
     """Times at which different values were received."""
+    simulated: tuple[int, int] | None = None
+    """First and last time of readings that were imported as simulated."""
 
 
 @dataclass(frozen=True, slots=True)

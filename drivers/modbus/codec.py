@@ -1,45 +1,38 @@
-"""Modbus bytes: from the registers of one point to its value.
+"""Modbus bytes: from the registers of one point to its raw number.
 
 Promises
-    * Any bytes decode to a value, or to None with quality BAD: not a number, infinite, a sentinel, a BCD nibble above 9.
-    * Scaling is decimal: the result is the double nearest to the exact product. A 32-bit float enters as its shortest text.
+    * Any bytes give a number, or None: not a number, infinite, a BCD nibble above 9.
+    * A 32-bit float enters as its shortest text: 230.2, not 230.1999969.
 """
 
 import math
 import struct
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any
 
 from drivers.contract import Value
+from drivers.measure import Measure, Number, measure
 from metering.profile import ProfilePoint
-from metering.quantity import EXACT
-from metering.reading import Quality
 
 _CODES = {"u16": "H", "i16": "h", "u32": "I", "i32": "i", "u64": "Q", "i64": "q", "f32": "f", "f64": "d"}
 _BCD = {f"bcd{digits}": digits for digits in range(2, 13)}
 TYPES = ("bool", *_CODES, *_BCD)
 """Every type a point may have; `bool` is for function codes 1 and 2 alone."""
 
-_FLOATS = ("f32", "f64")
-_LARGEST = sys.float_info.max
 _F32 = struct.Struct(">f")
-
-Arrange = Callable[[bytes], bytes]
-"""Brings the bytes of a value into network order."""
+_F64 = struct.Struct(">d")
 
 
 def words(type_name: str) -> int:
     """Return how many registers a value of this type takes (1 bit for `bool`)."""
     if type_name in _BCD:
         return -(-_BCD[type_name] // 4)
-    return struct.calcsize(">" + _CODES[type_name]) // 2 if type_name in _CODES else 1
+    return -(-struct.calcsize(">" + _CODES.get(type_name, "H")) // 2)
 
 
 def shortest_f32(x: float) -> float:
-    """Return the double whose text is the shortest one that means the 32-bit float `x`: 230.2, not 230.1999969."""
+    """Return the double whose text is the shortest one that means the 32-bit float `x`."""
     for text in ("%.6g", "%.7g", "%.8g"):
         near = float(text % x)
         if _F32.unpack(_F32.pack(near))[0] == x:
@@ -53,66 +46,49 @@ def _swap_bytes(raw: bytes) -> bytes:
     return bytes(swapped)
 
 
-ORDERS: dict[str, Arrange] = {
+ORDERS: dict[str, Callable[[bytes], bytes]] = {
     "ABCD": bytes,
     "CDAB": lambda raw: _swap_bytes(raw[::-1]),
     "BADC": _swap_bytes,
     "DCBA": lambda raw: raw[::-1],
 }
-"""Names as on a meter's data sheet; a longer value goes on in the same manner (CDAB is GHEFCDAB)."""
+"""From the order a data sheet names to network order; longer values go on in the same manner (CDAB is GHEFCDAB)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Field:
     """Where one point lies in the data of a reply, and how it becomes a value."""
 
-    point: str
     start: int
     """Bytes from the start of the data."""
-    size: int
+    end: int
     code: str
     """What `struct` takes out, in network order: a number, or bytes that `number` makes one of."""
-    number: Callable[[Any], int | float | None]
-    scaled: Callable[[Any], float]
-    sentinels: frozenset[int | float]
-    low: float
-    high: float
+    number: Callable[[Any], Number | None]
+    measure: Measure
 
     def value(self, item: Any, data: bytes) -> Value:
-        raw = data[self.start : self.start + self.size]
-        number = self.number(item)
-        if number is None or number in self.sentinels:
-            return Value(self.point, None, Quality.BAD, raw)
-        value = self.scaled(number)
-        if self.low <= value <= self.high:
-            return Value(self.point, value, Quality.GOOD, raw)
-        if math.isinf(value):
-            return Value(self.point, None, Quality.BAD, raw)
-        return Value(self.point, value, Quality.OUT_OF_RANGE, raw)
+        return self.measure.value(self.number(item), data[self.start : self.end])
 
 
 def register_field(name: str, start: int, point: ProfilePoint, type_name: str, order: str) -> Field:
     """Return the field of a point in registers; `start` counts bytes."""
-    size = words(type_name) * 2
+    size = 2 * words(type_name)
     code, number = _reader(type_name, order, size)
-    low, high = (float(point.valid[0]), float(point.valid[1])) if point.valid else (-_LARGEST, _LARGEST)
-    return Field(
-        point=name, start=start, size=size, code=code, number=number,
-        scaled=_scale_float(point.scale) if type_name in _FLOATS else _scale_whole(point.scale),
-        sentinels=_sentinels(point.sentinels, type_name, size), low=low, high=high,
-    )  # fmt: skip
+    sentinels = frozenset(_sentinel(sentinel, type_name, size) for sentinel in point.sentinels)
+    return Field(start, start + size, code, number, measure(name, point, sentinels))
 
 
-def _reader(type_name: str, order: str, size: int) -> tuple[str, Callable[[Any], int | float | None]]:
+def _reader(type_name: str, order: str, size: int) -> tuple[str, Callable[[Any], Number | None]]:
+    arrange = ORDERS[order]
     if type_name in _BCD:
         limit = 10 ** _BCD[type_name]
-        arrange = ORDERS[order]
         return f"{size}s", lambda raw: _bcd(arrange(raw), limit)
     code = _CODES[type_name]
     finish = {"f32": _finite_f32, "f64": _finite}.get(type_name, _whole)
-    if order == "ABCD" or (size == 2 and order == "CDAB"):
+    if order == "ABCD":
         return code, finish
-    unpack, arrange = struct.Struct(">" + code).unpack, ORDERS[order]
+    unpack = struct.Struct(">" + code).unpack
     return f"{size}s", lambda raw: finish(unpack(arrange(raw))[0])
 
 
@@ -136,36 +112,18 @@ def _bcd(raw: bytes, limit: int) -> int | None:
     return number if number < limit else None
 
 
-def _scale_whole(scale: Decimal) -> Callable[[int], float]:
-    """Python's division of integers is correctly rounded: the same double as float(Decimal(raw) * scale), and quicker."""
-    times, over = scale.as_integer_ratio()
-    return lambda number: number * times / over
-
-
-def _scale_float(scale: Decimal) -> Callable[[float], float]:
-    if scale == 1:
-        return lambda number: number + 0.0  # minus zero is zero
-    return lambda number: float(EXACT.multiply(Decimal(repr(number)), scale)) + 0.0
-
-
-def _sentinels(given: Sequence[int | float | str], type_name: str, size: int) -> frozenset[int | float]:
-    """A hexadecimal text is a bit pattern; a number is the number the register shows. NaN needs no mention."""
-    found: set[int | float] = set()
-    for sentinel in given:
-        number = _sentinel(sentinel, type_name, size)
-        if type_name.startswith("i") and number >= 2 ** (8 * size - 1):
-            number -= 2 ** (8 * size)
-        found.add(number)
-    return frozenset(found)
-
-
-def _sentinel(sentinel: int | float | str, type_name: str, size: int) -> int | float:
+def _sentinel(sentinel: Number | str, type_name: str, size: int) -> Number:
+    """A hexadecimal text is a bit pattern; anything else is the number the registers show."""
     if not isinstance(sentinel, str):
-        return sentinel
+        return _signed(sentinel, type_name, size)
     if not sentinel.lower().startswith("0x"):
         return float(sentinel)
-    pattern = int(sentinel, 16)
-    if type_name not in _FLOATS:
-        return pattern
-    raw = pattern.to_bytes(size, "big")
-    return shortest_f32(_F32.unpack(raw)[0]) if type_name == "f32" else float(struct.unpack(">d", raw)[0])
+    if type_name == "f32":
+        return shortest_f32(_F32.unpack(int(sentinel, 16).to_bytes(4, "big"))[0])
+    if type_name == "f64":
+        return float(_F64.unpack(int(sentinel, 16).to_bytes(8, "big"))[0])
+    return _signed(int(sentinel, 16), type_name, size)
+
+
+def _signed(number: Number, type_name: str, size: int) -> Number:
+    return number - 2 ** (8 * size) if type_name.startswith("i") and number >= 2 ** (8 * size - 1) else number

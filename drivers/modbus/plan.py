@@ -10,9 +10,9 @@ import difflib
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from decimal import Decimal
 
 from drivers.contract import MeterPlan, Value
+from drivers.measure import number_fault
 from drivers.modbus.codec import TYPES, Field, register_field, words
 from metering.profile import Profile, ProfilePoint
 from metering.text import Text
@@ -77,7 +77,7 @@ def _layers(block: Block) -> list[tuple[struct.Struct, list[Field]]]:
     for wanted in block.wanted:
         start = 2 * (wanted.address - block.address)
         place = register_field(wanted.name, start, wanted.point, wanted.type, wanted.order)
-        free = next((layer for layer in layers if layer[-1].start + layer[-1].size <= start), None)
+        free = next((layer for layer in layers if layer[-1].end <= start), None)
         if free is None:
             layers.append([place])
         else:
@@ -89,7 +89,7 @@ def _struct(layer: Sequence[Field]) -> struct.Struct:
     text, at = ">", 0
     for place in layer:
         text += f"{place.start - at}x{place.code}"
-        at = place.start + place.size
+        at = place.end
     return struct.Struct(text)
 
 
@@ -154,7 +154,7 @@ def fault(point: ProfilePoint, profile: Profile) -> Text | None:
     if (type_name == "bool") != ((point.fc or profile.defaults.fc) <= 2):
         return Text("bool 只用于功能码 1 和 2，其余类型只用于 3 和 4",
                     "bool goes with function codes 1 and 2, every other type with 3 and 4")  # fmt: skip
-    return _address_fault(point, type_name, profile) or _number_fault(point)
+    return _address_fault(point, type_name, profile) or number_fault(point) or _pattern_fault(point, type_name)
 
 
 def _unknown_type(type_name: str) -> Text:
@@ -180,12 +180,10 @@ def _address_fault(point: ProfilePoint, type_name: str, profile: Profile) -> Tex
     return None
 
 
-def _number_fault(point: ProfilePoint) -> Text | None:
-    if not Decimal("1e-18") <= abs(point.scale) <= Decimal("1e18"):
-        return Text(f"scale {point.scale} 不能用", f"scale {point.scale} cannot be used")
+def _pattern_fault(point: ProfilePoint, type_name: str) -> Text | None:
+    """A bit pattern fits its type."""
+    digits = 4 * words(type_name)
     for sentinel in point.sentinels:
-        try:
-            float(int(sentinel, 16) if isinstance(sentinel, str) and sentinel[:2] in ("0x", "0X") else sentinel)
-        except (ValueError, OverflowError):
-            return Text(f"sentinels 中的 {sentinel!r} 不是数", f"{sentinel!r} among the sentinels is not a number")
+        if isinstance(sentinel, str) and sentinel[:2] in ("0x", "0X") and len(sentinel) - 2 > digits:
+            return Text(f"{sentinel} 比 {type_name} 长", f"{sentinel} is longer than a {type_name}")
     return None

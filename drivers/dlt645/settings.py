@@ -1,0 +1,46 @@
+"""What a DL/T 645 line and a meter on it are told in `agent.yaml`."""
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from drivers.contract import ExchangeLine
+from metering.fields import FieldError, Strict
+from metering.text import Text
+
+
+class Dlt645Line(ExchangeLine):
+    """A serial line, or a transparent serial server on TCP. Defaults as meters leave the factory."""
+
+    baud: int = Field(default=2400, ge=300, le=4_000_000)
+    frame: Literal["8N1", "8E1", "8O1", "8N2", "7E1"] = "8E1"
+
+
+def _text(value: Any) -> Any:
+    if isinstance(value, int) and not isinstance(value, bool):
+        raise FieldError(Text('表号要加引号，否则前导零会丢失：number: "{value:012d}"',
+                              'quote the number, or leading zeros are lost: number: "{value:012d}"'), value=value)  # fmt: skip
+    return value
+
+
+def _twelve(value: str) -> str:
+    number = value.upper().zfill(12)
+    if not re.fullmatch(r"[0-9A]{12}", number):
+        raise FieldError(Text("{value!r} 不是表号：至多 12 位数字，A 代表任意一位",
+                              "{value!r} is no meter number: 12 digits at most, A for any digit"), value=value)  # fmt: skip
+    if number == "9" * 12:
+        raise FieldError(Text("{value!r} 是广播地址，不会有应答", "{value!r} is the broadcast address: no meter answers it"),
+                         value=value)  # fmt: skip
+    return number
+
+
+MeterNumber = Annotated[str, BeforeValidator(_text), AfterValidator(_twelve)]
+
+
+class Dlt645Meter(Strict):
+    """Which meter on the line."""
+
+    number: MeterNumber
+    """The communication address, 12 digits in quotes; a shorter one is padded with zeros on the left. `A` stands for any
+    digit: twelve of them for the only meter on a line."""

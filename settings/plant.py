@@ -2,7 +2,7 @@
 
 import datetime as dt
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -184,7 +184,7 @@ class Contradiction:
 
     keys: tuple[str | int, ...]
     problem: Text
-    values: dict[str, object]
+    values: Mapping[str, object]
 
 
 class PlantSettings(Strict):

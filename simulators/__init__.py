@@ -1,0 +1,1 @@
+"""Meters, lines and servers that misbehave on purpose, and the demo's plant."""

@@ -1,0 +1,64 @@
+"""Modbus RTU stations on one line. Own frames and CRC."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from simulators.registers import ModbusUnit
+
+SHORTEST = 4
+READ_LENGTH = 8
+"""Bytes of a request of functions 1 to 6."""
+
+
+def crc(data: bytes | bytearray) -> int:
+    """Return the CRC-16 of Modbus (polynomial 0xA001, from 0xFFFF)."""
+    value = 0xFFFF
+    for byte in data:
+        value ^= byte
+        for _ in range(8):
+            value = value >> 1 ^ (0xA001 if value & 1 else 0)
+    return value
+
+
+@dataclass(frozen=True)
+class RtuReply:
+    frame: bytes
+    delay_s: float
+
+
+class RtuBus:
+    """The units of one line; a number nobody has stays silent."""
+
+    def __init__(self, units: Iterable[ModbusUnit]) -> None:
+        self._units = {unit.number: unit for unit in units}
+
+    def cut(self, received: bytearray) -> bytes | None:
+        """Take the next request with a right CRC; a byte in front that begins none is noise."""
+        while len(received) >= READ_LENGTH:
+            length = _length(received)
+            if length <= len(received) and _sound(received[:length]):
+                frame = bytes(received[:length])
+                del received[:length]
+                return frame
+            if length > len(received) and received[0] in self._units:
+                return None
+            del received[0]
+        return None
+
+    def answer(self, request: bytes) -> RtuReply | None:
+        unit = self._units.get(request[0])
+        pdu = unit.answer(request[1:-2]) if unit else None
+        if unit is None or pdu is None:
+            return None
+        body = bytes((unit.number,)) + pdu
+        check = crc(body) ^ (0xFFFF if unit.corrupt() else 0)
+        return RtuReply(body + check.to_bytes(2, "little"), unit.delay_s())
+
+
+def _length(received: bytearray) -> int:
+    """Return the length of the request that begins here: writes of many registers carry a byte count."""
+    return 9 + received[6] if received[1] in (15, 16) else READ_LENGTH
+
+
+def _sound(frame: bytearray) -> bool:
+    return crc(frame[:-2]) == int.from_bytes(frame[-2:], "little")

@@ -35,7 +35,7 @@ class FactorChoice:
     """The factor in force for an account at a time."""
 
     ratio: Ratio
-    """tCO2 per unit of activity, without the biogenic share."""
+    """tCO2 per unit of activity, fossil and biogenic together."""
     uses: tuple[FactorUse, ...]
     formula: str
     """With its numbers, for the trace."""

@@ -97,6 +97,10 @@ class Deriver:
                 self._reached[account.id] = closed
         return results
 
+    def expected_until(self, account: Account, now_ms: int, include_open: bool) -> int:
+        """Return until when an account should have results: now, or the end of its last closed interval."""
+        return now_ms if include_open else min(self._closed_until(account, now_ms), self.grid.floor(now_ms))
+
     def _closed_until(self, account: Account, now_ms: int) -> int:
         """Return the end of the last interval that is closed: by a later reading of every point, or by the grace."""
         by_grace = self.grid.floor(now_ms) - GRACE_INTERVALS * self.grid.interval_ms

@@ -33,10 +33,11 @@ _PARITY = {"N": serial.PARITY_NONE, "E": serial.PARITY_EVEN, "O": serial.PARITY_
 class FileChannel:
     """A `Channel` over one non-blocking file descriptor, a socket's or a port's. Closes it through `close_file`."""
 
-    def __init__(self, fd: int, name: str, close_file: Callable[[], None]) -> None:
+    def __init__(self, fd: int, name: str, end: Text, close_file: Callable[[], None]) -> None:
         self._loop = asyncio.get_running_loop()
         self._fd = fd
         self._name = name
+        self._end = end
         self._close_file = close_file
         self._arrived = bytearray()
         self._waiter: asyncio.Future[None] | None = None
@@ -147,21 +148,20 @@ class FileChannel:
 
     def _lose(self, error: OSError | None) -> None:
         self._deafen()
-        self._lost = self._lost or _loss(self._name, error)
+        self._lost = self._lost or self._loss(error)
         self._wake()
+
+    def _loss(self, error: OSError | None) -> Text:
+        if error is None or error.errno == errno.EIO:
+            return self._end
+        return Text(
+            f"{self._name} 的连接中断（{error.strerror}）", f"the connection to {self._name} broke: {error.strerror}"
+        )
 
 
 def _settle(future: asyncio.Future[None]) -> None:
     if not future.done():
         future.set_result(None)
-
-
-def _loss(name: str, error: OSError | None) -> Text:
-    if error is None:
-        return Text(f"{name} 的连接已断开", f"{name} closed the connection")
-    if error.errno == errno.EIO:
-        return Text(f"{name} 已消失：检查适配器和电缆", f"{name} is gone: check the adapter and its cable")
-    return Text(f"{name} 的连接中断（{error.strerror}）", f"the connection to {name} broke: {error.strerror}")
 
 
 async def open_tcp(host: str, port: int, timeout_s: float) -> FileChannel:
@@ -178,7 +178,8 @@ async def open_tcp(host: str, port: int, timeout_s: float) -> FileChannel:
         raise MeterUnreachable(_tcp_refusal(name, timeout_s, error)) from error
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    return FileChannel(connection.fileno(), name, connection.close)
+    end = Text(f"{name} 断开了连接", f"{name} closed the connection")
+    return FileChannel(connection.fileno(), name, end, connection.close)
 
 
 async def _connect(host: str, port: int) -> socket.socket:
@@ -231,8 +232,9 @@ async def open_serial(path: str, baud: int, frame: str) -> FileChannel:
     try:
         port = await asyncio.to_thread(_open_port, path, baud, frame)
     except (OSError, ValueError, termios.error) as error:
-        raise MeterUnreachable(_serial_refusal(path, baud, frame, error)) from error
-    return FileChannel(port.fileno(), path, lambda: _close_port(port))
+        raise MeterUnreachable(serial_refusal(path, baud, frame, error)) from error
+    end = Text(f"{path} 已消失：检查适配器和电缆", f"{path} is gone: check the adapter and its cable")
+    return FileChannel(port.fileno(), path, end, lambda: _close_port(port))
 
 
 def _open_port(path: str, baud: int, frame: str) -> serial.Serial:
@@ -269,7 +271,8 @@ def _close_port(port: serial.Serial) -> None:
     port.close()
 
 
-def _serial_refusal(path: str, baud: int, frame: str, error: Exception) -> Text:
+def serial_refusal(path: str, baud: int, frame: str, error: Exception) -> Text:
+    """Return why a port cannot be opened, with the remedy."""
     code = error.errno if isinstance(error, OSError) else None
     if code == errno.ENOENT:
         return Text(

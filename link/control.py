@@ -33,7 +33,6 @@ REQUEST_LIMIT = 8 * 1024 * 1024
 REQUEST_S = 30.0
 """Longest wait for the request line."""
 BEAT_S = 3.0
-"""How often a running call shows a sign of life."""
 SILENCE_S = 15.0
 GOODBYE_S = 3.0
 ADDRESS_LIMIT = 108
@@ -41,13 +40,13 @@ ADDRESS_LIMIT = 108
 
 
 @asynccontextmanager
-async def serve(path: Path, handlers: Mapping[str, Handler]) -> AsyncIterator[None]:
-    """Answer calls on the Unix socket `path` while the context lasts.
+async def serve(path: Path, handlers: Mapping[str, Handler], beat_s: float = BEAT_S) -> AsyncIterator[None]:
+    """Answer calls on the Unix socket `path` while the context lasts; a running call shows life every `beat_s`.
 
     Raises:
         LineBusy: another process listens there, or the socket cannot be made; on entering.
     """
-    desk = _Desk(handlers)
+    desk = _Desk(handlers, beat_s)
     server = await asyncio.start_unix_server(desk.attend, sock=_bind(path), limit=REQUEST_LIMIT)
     try:
         yield
@@ -60,8 +59,9 @@ async def serve(path: Path, handlers: Mapping[str, Handler]) -> AsyncIterator[No
 class _Desk:
     """Attends to everyone who asks."""
 
-    def __init__(self, handlers: Mapping[str, Handler]) -> None:
+    def __init__(self, handlers: Mapping[str, Handler], beat_s: float) -> None:
         self._handlers = handlers
+        self._beat_s = beat_s
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def attend(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -90,7 +90,7 @@ class _Desk:
             await _reply(writer, _error(error))
             return
         try:
-            await _keep_company(work, reader, writer)
+            await _keep_company(work, reader, writer, self._beat_s)
         finally:
             work.cancel()
             await asyncio.wait({work})
@@ -132,14 +132,16 @@ async def _request(reader: asyncio.StreamReader) -> tuple[str, dict[str, Any]]:
     return str(request.get("call")), request.get("args", {})
 
 
-async def _keep_company(work: asyncio.Task[bytes], reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _keep_company(
+    work: asyncio.Task[bytes], reader: asyncio.StreamReader, writer: asyncio.StreamWriter, beat_s: float
+) -> None:
     """Wait for the work, with a sign of life now and then; stop waiting when the asker has left."""
     asker_left = asyncio.create_task(reader.read(1))
     waited_s = 0.0
     try:
         while not work.done() and not asker_left.done():
-            await asyncio.wait({work, asker_left}, timeout=BEAT_S, return_when=asyncio.FIRST_COMPLETED)
-            waited_s += BEAT_S
+            await asyncio.wait({work, asker_left}, timeout=beat_s, return_when=asyncio.FIRST_COMPLETED)
+            waited_s += beat_s
             if not work.done() and not asker_left.done():
                 await _reply(writer, _line({"working": waited_s}))
     finally:

@@ -1,0 +1,350 @@
+"""The file of the outbox: one SQLite database, used from one thread.
+
+    batches(id, stream, seq, created_ms, readings, losses, sha256, payload)   one row per sealed batch
+    delivered(first_id, last_id, at_ms, crc)                                 what the ingester has receipted, as ranges
+    facts(name, value)                                                       when the agent was last told to stop
+
+Receipts are written with the next batches, so that a cycle costs one fsync; a receipt lost with the power only means
+that a batch is sent twice. Database and write-ahead log together stay within `max_size`.
+"""
+
+import os
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+
+from agent.delivered import Delivered
+from agent.room import PAGE, Room
+from agent.sealed import SELECT, Head, Sealed, body_of, columns_of, joined, lost, row_of, seal
+from metering.errors import MalformedBatch, StoreFailed
+from metering.wire import Batch, Lost, decode_batch
+
+SCHEMA = 1
+SMALLEST = 1 << 20
+"""Bytes; a `max_size` below this is raised to it."""
+CHECKED_BELOW = 64 << 20
+"""Bytes; a larger file is checked batch by batch as it is read, not as a whole when it is opened."""
+_TABLES = """
+CREATE TABLE IF NOT EXISTS batches(
+    id INTEGER PRIMARY KEY, stream TEXT NOT NULL, seq INTEGER NOT NULL, created_ms INTEGER NOT NULL,
+    readings INTEGER NOT NULL, losses TEXT, sha256 BLOB NOT NULL, payload BLOB NOT NULL);
+CREATE UNIQUE INDEX IF NOT EXISTS batches_identity ON batches(stream, seq);
+CREATE TABLE IF NOT EXISTS delivered(
+    first_id INTEGER PRIMARY KEY, last_id INTEGER NOT NULL, at_ms INTEGER NOT NULL, crc INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS facts(name TEXT PRIMARY KEY, value TEXT NOT NULL);
+"""
+_DISK = ("SQLITE_IOERR", "SQLITE_FULL", "SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_BUSY", "SQLITE_PERM")
+
+
+class StoreDamaged(StoreFailed):
+    """What is in the file is not what was written."""
+
+
+@contextmanager
+def store_errors(path: Path) -> Iterator[None]:
+    """Turn SQLite's errors into ours; the only place that knows them."""
+    try:
+        yield
+    except (sqlite3.Error, OverflowError, UnicodeDecodeError) as error:
+        name = getattr(error, "sqlite_errorname", "")
+        kind = StoreFailed if name.startswith(_DISK) else StoreDamaged
+        raise kind(path=path, reason=f"{error} {name}".strip()) from error
+    except OSError as error:
+        raise StoreFailed(path=path, reason=error.strerror or str(error)) from error
+
+
+class Ledger:
+    """An open file. Every method blocks; all are called from one thread.
+
+    Raises:
+        StoreDamaged: the file is not what was written; set it aside.
+        StoreFailed: the disk is full, gone or refuses; the state is that of the last commit.
+    """
+
+    def __init__(self, path: Path, max_size: int) -> None:
+        self.path = path
+        max_size = max(max_size, SMALLEST)
+        self._wal_bytes = min(max_size // 4, 4 << 20)
+        page_limit = (max_size - self._wal_bytes - (64 << 10)) // PAGE
+        self.head: Head | None = None
+        """None until a first stream is begun."""
+        self.first_id = 1
+        self._spoiled: list[Sealed] = []
+        self._streams: dict[str, tuple[int, int]] = {}
+        """stream -> (id - seq, last seq)."""
+        with store_errors(path):
+            self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5)
+        try:
+            with store_errors(path):
+                self._prepare(page_limit)
+                self._room = Room(self._db, page_limit)
+                self._delivered = Delivered(self._db)
+                self._load()
+        except BaseException:
+            self._db.close()
+            raise
+
+    def _prepare(self, page_limit: int) -> None:
+        (version,) = self._db.execute("PRAGMA user_version").fetchone()
+        if version > SCHEMA:
+            raise StoreFailed(path=self.path, reason=f"written by a newer version (schema {version}, known {SCHEMA})")
+        for pragma in (
+            f"page_size={PAGE}", "journal_mode=WAL", "synchronous=FULL", f"max_page_count={page_limit}",
+            f"wal_autocheckpoint={self._wal_bytes // 2 // PAGE}", f"journal_size_limit={self._wal_bytes}",
+            "cell_size_check=ON", "temp_store=MEMORY", "cache_size=-2000",
+        ):  # fmt: skip
+            self._db.execute(f"PRAGMA {pragma}")
+        if version < SCHEMA:
+            self._db.executescript(f"BEGIN; {_TABLES} PRAGMA user_version={SCHEMA}; COMMIT;")
+            sync_folder(self.path.parent)
+        elif self.path.stat().st_size <= CHECKED_BELOW:
+            self._check()
+
+    def _check(self) -> None:
+        (answer,) = self._db.execute("PRAGMA integrity_check(1)").fetchone()
+        if answer != "ok":
+            raise StoreDamaged(path=self.path, reason=str(answer))
+
+    def _load(self) -> None:
+        spans = self._db.execute("SELECT stream, min(seq), max(seq), min(id), max(id) FROM batches GROUP BY stream")
+        for stream, first_seq, last_seq, first_id, last_id in spans.fetchall():
+            numbers = (first_seq, last_seq, first_id, last_id)
+            if not all(isinstance(one, int) for one in numbers) or first_id - first_seq != last_id - last_seq:
+                raise StoreDamaged(path=self.path, reason=f"the numbers of stream {stream} do not agree")
+            self._streams[stream] = last_id - last_seq, last_seq
+        newest = self._db.execute(SELECT + "ORDER BY id DESC LIMIT 1").fetchone()
+        if newest is not None:
+            row = row_of(newest)
+            if body_of(row) is None:
+                raise StoreDamaged(path=self.path, reason=f"the newest batch ({row.seq}) is damaged")
+            self.head = Head(row.id, row.stream, row.seq, row.sha256)
+        self._find_first()
+
+    def _find_first(self) -> None:
+        (first,) = self._db.execute("SELECT min(id) FROM batches").fetchone()
+        self.first_id = first if first is not None else self.last_id + 1
+
+    @property
+    def last_id(self) -> int:
+        return self.head.id if self.head else 0
+
+    @property
+    def unreceipted(self) -> int:
+        """Batches that wait for their receipt."""
+        return sum(last - first + 1 for first, last in self._delivered.known.missing(self.first_id, self.last_id))
+
+    def size(self) -> int:
+        """Return the bytes on disk."""
+        names = (self.path, Path(f"{self.path}-wal"))
+        with store_errors(self.path):
+            return sum(name.stat().st_size for name in names if name.exists())
+
+    # -- writing
+
+    def begin(self, stream: str) -> None:
+        """Let the next batch be the first of a new stream."""
+        self._streams[stream] = self.last_id, 0
+        self.head = Head(self.last_id, stream)
+
+    def put(self, drafts: Sequence[Batch], now_ms: int) -> list[Sealed]:
+        """Seal the drafts after the head and commit them, together with the receipts that have come."""
+        if self.head is None:
+            raise ValueError("no stream was begun")
+        spoiled = list(self._spoiled)
+        drafts = with_losses(drafts, [loss for row in spoiled for loss in lost([self._placed(row)], "damaged")])
+        for row in spoiled:
+            self._delivered.add(row.id, row.id)
+        rows, head = seal(drafts, self.head, now_ms)
+        with self._commit(now_ms):
+            self._db.executemany("DELETE FROM batches WHERE id=?", [(row.id,) for row in spoiled])
+            losses = self._make_room(rows)
+            if losses:
+                rows, head = seal(with_losses(drafts, losses), self.head, now_ms)
+            self._insert(rows)
+        self._spoiled = [row for row in self._spoiled if row not in spoiled]
+        self._advance(head)
+        return rows
+
+    def adopt(self, rows: Sequence[Sealed], now_ms: int) -> list[Lost]:
+        """Commit batches sealed elsewhere (salvaged, or sealed while the disk was away); return what that displaced."""
+        with self._commit(now_ms):
+            losses = self._make_room(rows)
+            self._insert(rows, "IGNORE")
+        for row in sorted(rows, key=lambda one: one.id):
+            if row.id > self.last_id:
+                self.head = Head(row.id, row.stream, row.seq, row.sha256)
+            _, last_seq = self._streams.get(row.stream, (0, 0))
+            self._streams[row.stream] = row.id - row.seq, max(last_seq, row.seq)
+        self._find_first()
+        return losses
+
+    def knows(self, stream: str) -> bool:
+        return stream in self._streams
+
+    def follow(self, head: Head) -> None:
+        """Let the next batch follow one that was sealed elsewhere."""
+        if head.id > self.last_id or head.stream not in self._streams:
+            self._streams[head.stream] = head.id - head.seq, head.seq
+        self.head = head
+        self._find_first()
+
+    def hole(self, stream: str, first_seq: int, last_seq: int) -> Lost:
+        """Return the loss of a stretch that is not in the file; how many readings it held is not known."""
+        offset, _ = self._streams[stream]
+        following = self._span(offset + last_seq + 1, offset + last_seq + 1, 1)
+        after = decoded(following[0]) if following else None
+        return Lost(
+            stream=stream, from_seq=first_seq, to_seq=last_seq, sha256_of_b=after.prev if after else "", readings=0,
+            cause="damaged",
+        )  # fmt: skip
+
+    def mark_delivered(self, ranges: Sequence[tuple[int, int]]) -> None:
+        """Note ids that another file knew as delivered."""
+        for first, last in ranges:
+            self._delivered.add(first, last)
+
+    def _make_room(self, rows: Sequence[Sealed]) -> list[Lost]:
+        return joined(lost(self._room.make([len(row.payload) for row in rows], self.last_id), "full"))
+
+    def _insert(self, rows: Sequence[Sealed], how: str = "ABORT") -> None:
+        self._db.executemany(f"INSERT OR {how} INTO batches VALUES(?,?,?,?,?,?,?,?)", [columns_of(row) for row in rows])
+
+    def _advance(self, head: Head) -> None:
+        self.head = head
+        self._streams[head.stream] = head.id - head.seq, head.seq
+        self._find_first()
+
+    @contextmanager
+    def _commit(self, now_ms: int) -> Iterator[None]:
+        with store_errors(self.path):
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                self._delivered.write(now_ms)
+                yield
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
+            self._delivered.written()
+
+    # -- receipts
+
+    def settle(self, stream: str, through: int, also: Sequence[int]) -> None:
+        """Note what a receipt settles; numbers that were never given are ignored. The next commit writes it."""
+        if stream not in self._streams:
+            return
+        offset, last_seq = self._streams[stream]
+        self._delivered.add(max(offset + 1, self.first_id), offset + min(through, last_seq))
+        for seq in also:
+            if 1 <= seq <= last_seq and offset + seq >= self.first_id:
+                self._delivered.add(offset + seq, offset + seq)
+
+    def tidy(self, now_ms: int, keep_ms: int) -> None:
+        """Write waiting receipts; delete some of what was delivered longer than `keep_ms` ago."""
+        with self._commit(now_ms):
+            for _ in range(8):
+                if not self._room.drop_delivered(self.last_id, now_ms - keep_ms):
+                    break
+            self._room.forget_purged()
+        self._find_first()
+        with store_errors(self.path):
+            if self._room.pages() > self._room.page_limit and self._room.used_pages() <= self._room.page_limit:
+                self._db.execute("VACUUM")
+
+    # -- reading
+
+    def unreceipted_after(self, after_id: int, limit: int) -> list[Sealed]:
+        """Return up to `limit` batches without a receipt, oldest first; damaged ones are given up, not returned."""
+        rows: list[Sealed] = []
+        for first, last in self._delivered.known.missing(max(after_id + 1, self.first_id), self.last_id):
+            rows += self._span(first, last, limit - len(rows))
+            if len(rows) >= limit:
+                break
+        return [row for row in rows if self._is_whole(row)]
+
+    def stretch(self, stream: str, first_seq: int, last_seq: int, limit: int) -> list[Sealed]:
+        """Return what is left of a stretch of a stream, delivered or not."""
+        if stream not in self._streams:
+            return []
+        offset, _ = self._streams[stream]
+        rows = self._span(offset + first_seq, offset + last_seq, limit)
+        return [row for row in rows if row.stream == stream and self._is_whole(row)]
+
+    def newest(self, limit: int, before_id: int | None = None) -> list[tuple[int, Batch]]:
+        """Return the last batches with their ids, newest first, decoded; damaged ones are passed over."""
+        sql = SELECT + "WHERE id<? ORDER BY id DESC LIMIT ?"
+        with store_errors(self.path):
+            found = self._db.execute(sql, (before_id if before_id is not None else self.last_id + 1, limit)).fetchall()
+        rows = [row_of(columns) for columns in found]
+        return [(row.id, batch) for row in rows if (batch := decoded(row))]
+
+    def _span(self, first: int, last: int, limit: int) -> list[Sealed]:
+        sql = SELECT + "WHERE id BETWEEN ? AND ? ORDER BY id LIMIT ?"
+        with store_errors(self.path):
+            return [row_of(columns) for columns in self._db.execute(sql, (first, last, limit))]
+
+    def _is_whole(self, row: Sealed) -> bool:
+        whole = body_of(row) is not None
+        if not whole and row not in self._spoiled:
+            self._spoiled.append(row)
+        return whole
+
+    def _placed(self, row: Sealed) -> Sealed:
+        """Return a damaged batch with the identity that its neighbours prove."""
+        following = self._span(row.id + 1, row.id + 1, 1)
+        after = decoded(following[0]) if following else None
+        for stream, (offset, last_seq) in self._streams.items():
+            if 1 <= row.id - offset <= last_seq:
+                sha256 = after.prev if after and after.stream == stream else row.sha256
+                return Sealed(
+                    row.id, stream, row.id - offset, row.created_ms, row.readings, row.losses, sha256, row.payload
+                )
+        return row
+
+    # -- facts and end
+
+    def fact(self, name: str) -> str | None:
+        with store_errors(self.path):
+            row = self._db.execute("SELECT value FROM facts WHERE name=?", (name,)).fetchone()
+        return str(row[0]) if row else None
+
+    def remember(self, name: str, value: str, now_ms: int) -> None:
+        with self._commit(now_ms):
+            self._db.execute("INSERT OR REPLACE INTO facts VALUES(?,?)", (name, value))
+
+    def delivered_rows(self) -> list[tuple[int, int, int]]:
+        with store_errors(self.path):
+            return self._delivered.rows()
+
+    def close(self) -> None:
+        with store_errors(self.path):
+            self._db.close()
+
+
+def decoded(row: Sealed) -> Batch | None:
+    """Return the batch of a row, or None when it is damaged."""
+    body = body_of(row)
+    try:
+        return None if body is None else decode_batch(body)
+    except MalformedBatch:
+        return None
+
+
+def with_losses(drafts: Sequence[Batch], losses: Sequence[Lost]) -> list[Batch]:
+    """Return the drafts with the losses among the events of the first."""
+    if not losses:
+        return list(drafts)
+    return [msgspec.structs.replace(drafts[0], events=[*drafts[0].events, *losses]), *drafts[1:]]
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a new file's name durable."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,99 @@
+"""Damage done to the outbox's file on purpose: nothing wrong comes out, polling goes on, the rest is told."""
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from agent.books import OutboxSettings
+from agent.outbox import open_outbox
+from agent.sealed import Sealed
+from metering.wire import Batch, Lost, Receipt, decode_batch, unpack
+
+Draft = Callable[..., Batch]
+
+
+async def filled(settings: OutboxSettings, world, draft: Draft, count: int = 60) -> list[Sealed]:
+    async with open_outbox(settings, world) as outbox:
+        rows = []
+        for n in range(count):
+            rows += await outbox.put([draft(60, seed=n + 1)])
+            if n == 9:
+                outbox.settle(Receipt(stream=rows[0].stream, through=5))
+    return rows
+
+
+async def reopened(settings: OutboxSettings, world, draft: Draft) -> list[Sealed]:
+    """Open, put one batch (polling goes on), return all that waits."""
+    async with open_outbox(settings, world) as outbox:
+        await outbox.unreceipted_after(0, 1000)
+        assert len(await outbox.put([draft(60, seed=9999)])) == 1
+        await outbox.put([draft(60, seed=9998)])
+        return await outbox.unreceipted_after(0, 1000)
+
+
+def losses_in(rows: list[Sealed]) -> list[Lost]:
+    batches = [decode_batch(unpack(row.payload)) for row in rows]
+    return [event for batch in batches for event in batch.events if isinstance(event, Lost)]
+
+
+def damage(path: Path, dice: random.Random) -> str:
+    data = bytearray(path.read_bytes())
+    how = dice.choice(["flip", "flip", "zero", "cut", "head"])
+    at = dice.randrange(len(data))
+    if how == "flip":
+        data[at] ^= 1 << dice.randrange(8)
+    elif how == "zero":
+        at -= at % 4096
+        data[at : at + 4096] = bytes(4096)
+    elif how == "cut":
+        del data[at:]
+    else:
+        data[: dice.randrange(1, 100)] = dice.randbytes(50)
+    path.write_bytes(data)
+    return f"{how} at {at}"
+
+
+@pytest.mark.parametrize("seed", range(60))
+async def test_f08_damage_yields_less_never_something_else(seed: int, world, outbox_settings, draft: Draft) -> None:
+    rows = await filled(outbox_settings, world, draft)
+    how = damage(outbox_settings.path, random.Random(seed))
+    true = {(row.stream, row.seq): row.sha256 for row in rows}
+    after = await reopened(outbox_settings, world, draft)
+    ours = [row for row in after if (row.stream, row.seq) in true]
+    news = [row for row in after if (row.stream, row.seq) not in true]
+    assert all(true[row.stream, row.seq] == row.sha256 for row in ours), how
+    assert [decode_batch(unpack(row.payload)).x for row in news][-2:] == [draft(60, seed=n).x for n in (9999, 9998)]
+    there = {row.seq for row in ours}
+    told = {seq for loss in losses_in(after) for seq in range(loss.from_seq, loss.to_seq + 1)}
+    if there:
+        assert set(range(6, max(there) + 1)) <= there | told, how
+
+
+async def test_a_damaged_payload_is_given_up_and_told(world, outbox_settings, draft: Draft) -> None:
+    rows = await filled(outbox_settings, world, draft)
+    data = bytearray(outbox_settings.path.read_bytes())
+    at = data.find(rows[20].payload)
+    data[at + 100] ^= 4
+    outbox_settings.path.write_bytes(data)
+    after = await reopened(outbox_settings, world, draft)
+    [loss] = losses_in(after)
+    assert (loss.from_seq, loss.to_seq, loss.readings, loss.cause) == (21, 21, 60, "damaged")
+    assert loss.sha256_of_b == rows[20].sha256, "the chain goes on from its hash"
+    assert {row.stream for row in after} == {rows[0].stream}, "the rest of the file is sound"
+    assert {row.seq for row in after} == set(range(6, 63)) - {21}
+
+
+async def test_salvaged_batches_keep_their_identity_and_a_new_stream_begins(
+    world, outbox_settings, draft: Draft
+) -> None:
+    rows = await filled(outbox_settings, world, draft)
+    with outbox_settings.path.open("r+b") as file:
+        file.write(b"\0" * 4096)
+    after = await reopened(outbox_settings, world, draft)
+    assert {row.sha256 for row in after} >= {row.sha256 for row in rows[5:]}
+    assert len({row.stream for row in after}) == 2
+    aside = [path.name for path in outbox_settings.path.parent.glob("*.damaged-*")]
+    assert aside, "the damaged file is kept"
+    assert after[-2].seq == 1

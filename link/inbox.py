@@ -9,7 +9,10 @@ T = TypeVar("T")
 
 
 class Inbox(Generic[T]):
-    """Items in order for one consumer. At `limit` it calls `pause`, at half of it `resume`; it never drops."""
+    """Items in order for one consumer. At `limit` it calls `pause`, at half of it `resume`; it never drops.
+
+    Iterating may be given up at any time (a time-out) and taken up again; nothing is lost by it.
+    """
 
     def __init__(self, limit: int, pause: Callable[[], None], resume: Callable[[], None]) -> None:
         self._items: deque[T] = deque()
@@ -36,7 +39,10 @@ class Inbox(Generic[T]):
         self._failure = error
         self._wake()
 
-    async def get(self) -> T:
+    def __aiter__(self) -> "Inbox[T]":
+        return self
+
+    async def __anext__(self) -> T:
         while not self._items:
             if self._failure is not None:
                 raise self._failure

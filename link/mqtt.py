@@ -80,9 +80,8 @@ class _Connection:
             return False
         return await self._session.publish(topic, payload, retain)
 
-    async def events(self) -> AsyncIterator[Message | Connected | Disconnected]:
-        while True:
-            yield await self._inbox.get()
+    def events(self) -> AsyncIterator[Message | Connected | Disconnected]:
+        return self._inbox
 
     async def keep_up(self) -> None:
         """Connect for ever. An error of ours is raised to whoever reads `events`."""

@@ -4,20 +4,20 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 
 class Mosquitto:
-    """A real broker on a loopback port of its own. It keeps nothing over a restart."""
+    """A real broker on a loopback port of its own. It keeps nothing over a restart, and root if root started it."""
 
-    def __init__(self, program: str, folder: Path, extra: str = "") -> None:
+    def __init__(self, program: str, folder: Path, settings: str) -> None:
         self._program = program
         self._config = folder / "mosquitto.conf"
         self._log = folder / "mosquitto.log"
-        self._extra = extra
+        self._settings = settings
         self._process: subprocess.Popen[bytes] | None = None
         self.port = _free_port()
 
@@ -25,11 +25,14 @@ class Mosquitto:
     def url(self) -> str:
         return f"mqtt://127.0.0.1:{self.port}"
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
     def start(self) -> None:
         """Start on the same port as before; return once it accepts connections."""
-        self._config.write_text(
-            f"listener {self.port} 127.0.0.1\nallow_anonymous true\nset_tcp_nodelay true\n{self._extra}"
-        )
+        self._config.write_text(f"listener {self.port} 127.0.0.1\nset_tcp_nodelay true\nuser root\n{self._settings}")
         with self._log.open("ab") as log:
             self._process = subprocess.Popen([self._program, "-c", str(self._config)], stdout=log, stderr=log)
         deadline = time.monotonic() + 10
@@ -67,9 +70,25 @@ def mosquitto_program() -> str:
 
 
 @pytest.fixture
-def mosquitto(mosquitto_program: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mosquitto]:
-    """A running broker: `port`, `url`, `kill()`, `start()`. Mark the test `external`."""
-    broker = Mosquitto(mosquitto_program, tmp_path_factory.mktemp("mosquitto"))
-    broker.start()
-    yield broker
-    broker.kill()
+def start_mosquitto(
+    mosquitto_program: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[..., Mosquitto]]:
+    """Start brokers with settings of the test's own; all end with it."""
+    started: list[Mosquitto] = []
+
+    def start(settings: str = "", *, anonymous: bool = True) -> Mosquitto:
+        allow = f"allow_anonymous {str(anonymous).lower()}\n"
+        broker = Mosquitto(mosquitto_program, tmp_path_factory.mktemp("mosquitto"), allow + settings)
+        broker.start()
+        started.append(broker)
+        return broker
+
+    yield start
+    for broker in started:
+        broker.kill()
+
+
+@pytest.fixture
+def mosquitto(start_mosquitto: Callable[..., Mosquitto]) -> Mosquitto:
+    """A running broker: `port`, `url`, `pid`, `kill()`, `start()`. Mark the test `external`."""
+    return start_mosquitto()

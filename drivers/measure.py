@@ -2,11 +2,13 @@
 
 Promises
     * Scaling is decimal: the result is the double nearest to the exact product of raw number and scale.
+    * A 32-bit float enters as its shortest text: 230.2, not 230.1999969.
     * What is not a finite number, or means `not available`, is None with quality BAD. What cannot be true keeps its
       value with quality OUT_OF_RANGE.
 """
 
 import math
+import struct
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +21,8 @@ from metering.reading import Quality
 from metering.text import Text
 
 Number = int | float
+
+_F32 = struct.Struct(">f")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +68,15 @@ def _scaling(scale: Decimal) -> Callable[[Number], float]:
         return float(EXACT.multiply(Decimal(repr(number)), scale)) + 0.0
 
     return scaled
+
+
+def shortest_f32(x: float) -> float:
+    """Return the double whose text is the shortest one that means the 32-bit float `x`."""
+    for text in ("%.6g", "%.7g", "%.8g"):
+        near = float(text % x)
+        if _F32.unpack(_F32.pack(near))[0] == x:
+            return near
+    return float("%.9g" % x)  # noqa: UP031
 
 
 def sentinel_numbers(point: ProfilePoint) -> frozenset[Number]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from drivers.contract import Value
-from drivers.measure import Measure, Number, measure
+from drivers.measure import Measure, Number, measure, shortest_f32
 from metering.profile import ProfilePoint
 
 _CODES = {"u16": "H", "i16": "h", "u32": "I", "i32": "i", "u64": "Q", "i64": "q", "f32": "f", "f64": "d"}
@@ -29,15 +29,6 @@ def words(type_name: str) -> int:
     if type_name in _BCD:
         return -(-_BCD[type_name] // 4)
     return -(-struct.calcsize(">" + _CODES.get(type_name, "H")) // 2)
-
-
-def shortest_f32(x: float) -> float:
-    """Return the double whose text is the shortest one that means the 32-bit float `x`."""
-    for text in ("%.6g", "%.7g", "%.8g"):
-        near = float(text % x)
-        if _F32.unpack(_F32.pack(near))[0] == x:
-            return near
-    return float("%.9g" % x)  # noqa: UP031
 
 
 def _swap_bytes(raw: bytes) -> bytes:

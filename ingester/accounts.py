@@ -39,6 +39,8 @@ class FactorChoice:
     uses: tuple[FactorUse, ...]
     formula: str
     """With its numbers, for the trace."""
+    provenance: tuple[dict[str, str], ...] = ()
+    """Per row behind it: set, version, row, value, source, table, notice, trust."""
     flags: tuple[str, ...] = ()
     uncertainty_percent: Decimal | None = None
 

@@ -1,0 +1,201 @@
+"""Why this number: one interval of one source, walked back to the factor rows, the readings, the instrument and its certificate.
+
+Clauses 8.5 and 9.2 d: the figure, its formula with the numbers in it, where each factor comes from, the readings at both edges, and
+what the instrument's records said on that day.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from ingester.accounts import Account, Accounts
+from ingester.derive import Deriver
+from ingester.flags import flag_text
+from ingester.grid import Grid
+from ingester.report import row_tonnes
+from ingester.store.contract import Result, SeriesStore
+from metering.errors import MeteringError
+from metering.quantity import plain
+from metering.text import Lang, Text
+
+SHOWN_READINGS = 20
+"""Readings of the interval shown at each end; all of them are in the store."""
+
+
+@dataclass(frozen=True)
+class Tracer:
+    """Walks figures back. Blocking."""
+
+    accounts: Accounts
+    series: SeriesStore
+    deriver: Deriver
+    grid: Grid
+
+    def trace(self, source: str, at_ms: int, now_ms: int) -> dict[str, Any]:
+        """Return the chain behind the interval of `source` that holds `at_ms`.
+
+        Raises:
+            MeteringError: an unknown source, or no figure at that time.
+        """
+        account = self._account(source)
+        result = self._result(account, at_ms, now_ms)
+        tonnes, _ = row_tonnes(account, [result])
+        choice = account.choose(result.start_ms) if account.choose else None
+        return {
+            "source": account.id,
+            "name": {"zh": account.name.zh, "en": account.name.en},
+            "category": account.category,
+            "start": self.grid.iso(result.start_ms),
+            "end": self.grid.iso(result.end_ms),
+            "emission": {"value": None if tonnes is None else plain(tonnes), "unit": "tCO2"},
+            "activity": {"value": None if result.activity is None else plain(result.activity), "unit": result.unit},
+            "formula": choice.formula if choice else None,
+            "factors": choice.provenance if choice else [],
+            "points": [self._point(sign, name, result) for sign, name in _terms(account)],
+            "instruments": result.evidence["instruments"],
+            "quality_ms": {
+                "measured": result.measured_ms - result.substituted_ms,
+                "apportioned": result.apportioned_ms,
+                "substituted": result.substituted_ms,
+                "missing": result.missing_ms,
+            },
+            "flags": list(result.flags),
+            "revision": result.revision,
+            "cause": result.cause,
+            "derived_at": self.grid.iso(result.derived_ms),
+            "uncertainty_percent": None if result.uncertainty_percent is None else plain(result.uncertainty_percent),
+            "earlier_revisions": result.revision - 1 if result.revision else 0,
+        }
+
+    def _account(self, source: str) -> Account:
+        if source in self.accounts.by_id:
+            return self.accounts.by_id[source]
+        raise MeteringError(
+            Text("没有名为 {source} 的排放源；已配置：{known}", "no source {source}; there are {known}"),
+            source=source,
+            known=", ".join(account.id for account in self.accounts.sources),
+        )
+
+    def _result(self, account: Account, at_ms: int, now_ms: int) -> Result:
+        start = self.grid.floor(at_ms)
+        stored = self.series.results(start, start + 1, account.id)
+        opened = [r for r in self.deriver.open_results(now_ms) if r.account == account.id and r.start_ms == start]
+        if stored or opened:
+            return (stored or opened)[0]
+        raise MeteringError(
+            Text(
+                "{source} 在 {time} 没有数据：该间隔内外都没有可用读数",
+                "nothing is known of {source} at {time}: no reading reaches that interval",
+            ),
+            source=account.id,
+            time=self.grid.iso(at_ms),
+        )
+
+    def _point(self, sign: int, name: str, result: Result) -> dict[str, Any]:
+        edges = result.evidence["points"].get(name, {})
+        return {
+            "point": name,
+            "sign": sign,
+            "register_at_start": [self._knot(knot) for knot in edges.get("start", [])],
+            "register_at_end": [self._knot(knot) for knot in edges.get("end", [])],
+            "readings": self._readings(name, result),
+        }
+
+    def _knot(self, knot: list[Any]) -> dict[str, Any]:
+        return {"at": self.grid.iso(knot[0]), "count": knot[1]}
+
+    def _readings(self, point: str, result: Result) -> dict[str, Any]:
+        rows = self.series.readings(point, result.start_ms, result.end_ms, 100_000)
+        shown = rows if len(rows) <= 2 * SHOWN_READINGS else [*rows[:SHOWN_READINGS], *rows[-SHOWN_READINGS:]]
+        return {
+            "count": len(rows),
+            "rows": [
+                {
+                    "at": self.grid.iso(row.measured_ms),
+                    "value": row.value,
+                    "unit": row.unit,
+                    "quality": row.quality.text.en,
+                    "agent": row.agent,
+                }
+                for row in shown
+            ],
+        }
+
+
+def _terms(account: Account) -> list[tuple[int, str]]:
+    return [(sign, point.name) for sign, point in account.terms]
+
+
+def trace_text(trace: dict[str, Any], lang: Lang) -> str:
+    """Return a trace as lines a person reads, from the tonne down to the certificate."""
+    return "\n".join(_lines(trace, lang))
+
+
+def _lines(trace: dict[str, Any], lang: Lang) -> list[str]:
+    lines = [
+        f"{trace['name'][lang]} ({trace['source']})  {trace['start']} … {trace['end']}",
+        "",
+        HEADINGS["emission"].say(lang, value=trace["emission"]["value"] or "–"),
+        f"  = {trace['formula']}" if trace["formula"] else "",
+        HEADINGS["activity"].say(lang, value=trace["activity"]["value"] or "–", unit=trace["activity"]["unit"]),
+        HEADINGS["revision"].say(
+            lang, revision=trace["revision"], cause=_cause(trace["cause"], lang), at=trace["derived_at"]
+        ),
+    ]
+    lines += [HEADINGS["factors"].say(lang)] + [f"  {_factor_line(factor, lang)}" for factor in trace["factors"]]
+    for point in trace["points"]:
+        lines += _point_lines(point, lang)
+    for meter, found in trace["instruments"].items():
+        lines.append(
+            HEADINGS["instrument"].say(lang, meter=meter, **{key: value or "–" for key, value in found.items()})
+        )
+    lines += (
+        [HEADINGS["flags"].say(lang)] + [f"  {flag_text(flag).say(lang)}" for flag in trace["flags"]]
+        if trace["flags"]
+        else []
+    )
+    return [line for line in lines if line is not None]
+
+
+def _point_lines(point: dict[str, Any], lang: Lang) -> list[str]:
+    lines = [HEADINGS["point"].say(lang, point=point["point"], count=point["readings"]["count"])]
+    for edge in ("start", "end"):
+        knots = "   ".join(f"{knot['count']} @ {knot['at']}" for knot in point[f"register_at_{edge}"])
+        lines.append(f"  {EDGES[edge].say(lang)}: {knots or '–'}")
+    return lines
+
+
+def _factor_line(factor: dict[str, Any], lang: Lang) -> str:
+    trust = TRUSTS.get(factor.get("trust", ""), Text("", "")).say(lang)
+    return f"{factor['set']} {factor['version']} / {factor['row']}: {factor['value']}  [{factor.get('source', '')}; {trust}]"
+
+
+def _cause(cause: str, lang: Lang) -> str:
+    return CAUSES[cause].say(lang)
+
+
+HEADINGS = {
+    "emission": Text("排放量  {value} tCO2", "emission  {value} tCO2"),
+    "activity": Text("活动数据  {value} {unit}", "activity  {value} {unit}"),
+    "revision": Text("版本 {revision}（{cause}），推算于 {at}", "revision {revision} ({cause}), derived {at}"),
+    "factors": Text("排放因子及出处", "factors and where they come from"),
+    "point": Text("测点 {point}，间隔内 {count} 条读数", "point {point}, {count} readings in the interval"),
+    "instrument": Text(
+        "计量器具 {meter}：{instrument}，证书 {certificate}，当日状态 {state}",
+        "instrument of {meter}: {instrument}, certificate {certificate}, state that day {state}",
+    ),
+    "flags": Text("标记", "flags"),
+}
+EDGES = {"start": Text("间隔起点的读数", "readings at the start"), "end": Text("间隔终点的读数", "readings at the end")}
+CAUSES = {
+    "open": Text("进行中", "still running"),
+    "closed": Text("首次结算", "closed"),
+    "late": Text("迟到或更正的数据", "late or corrected data"),
+    "changed": Text("因子、设置或证书变更", "a factor, setting or certificate changed"),
+}
+TRUSTS = {
+    "V": Text("见于官方文本", "seen in the official text"),
+    "V2": Text("见于转录，未与原文核对", "seen in a transcription, not compared with the original"),
+    "RUN": Text("由程序计算", "computed"),
+    "M": Text("凭记忆，未核对", "from memory, unverified"),
+    "K": Text("来历不明", "origin unseen"),
+}

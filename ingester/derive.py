@@ -38,6 +38,8 @@ class Deriver:
     series: SeriesStore
     instruments: Register
     grid: Grid
+    stored: int = 0
+    """How many results this run has stored; grows with each change of what a report says."""
     _reached: dict[str, int] = field(default_factory=dict)
     """Per account the end of its last interval that was closed."""
 
@@ -53,6 +55,7 @@ class Deriver:
         cursor = touched[-1].n if touched else self.series.cursor()
         if results or touched:
             self.series.append_results(results, cursor)
+            self.stored += len(results)
         return results
 
     def recompute(self, start_ms: int, end_ms: int, now_ms: int) -> list[Result]:
@@ -61,6 +64,7 @@ class Deriver:
         results = self._derive_ranges(ranges, now_ms)
         if results:
             self.series.append_results(results, self.series.cursor())
+            self.stored += len(results)
         return results
 
     def open_results(self, now_ms: int) -> list[Result]:

@@ -52,7 +52,7 @@ class SettingsError(MeteringError):
     `place` is `file:line:column`, or the file alone where the file as a whole is meant.
     """
 
-    def __init__(self, place: str, problem: Text, remedy: Text | None = None, **values: object) -> None:
+    def __init__(self, place: str, problem: Text, remedy: Text | None = None, /, **values: object) -> None:
         self.place = place
         self.problem = problem
         self.remedy = remedy

@@ -22,7 +22,7 @@ class Strict(BaseModel):
 class FieldError(ValueError):
     """A value a field cannot take, in both languages."""
 
-    def __init__(self, text: Text, **values: object) -> None:
+    def __init__(self, text: Text, /, **values: object) -> None:
         self.text = text
         self.values = values
         super().__init__(text.say("en", **values))

@@ -13,7 +13,7 @@ class Text:
     zh: str
     en: str
 
-    def say(self, lang: Lang, **values: object) -> str:
+    def say(self, lang: Lang, /, **values: object) -> str:
         """Return the sentence in `lang` with its values filled in."""
         sentence = self.zh if lang == "zh" else self.en
         return sentence.format(**values) if values else sentence

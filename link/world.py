@@ -20,7 +20,7 @@ class Channel(Protocol):
     """Bytes to and from one line or connection."""
 
     async def write(self, data: bytes) -> None:
-        """Send all of `data`.
+        """Send all of `data`: return once the system has it, which on a serial line is before its last bit is out.
 
         Raises:
             MeterUnreachable: the line or connection was lost.
@@ -36,7 +36,7 @@ class Channel(Protocol):
         ...
 
     def drain(self) -> int:
-        """Throw away what has arrived and was not read; return how many bytes that was."""
+        """Throw away what has arrived and was not read, in the system's buffer too; return how many bytes that was."""
         ...
 
     async def close(self) -> None: ...
@@ -46,7 +46,7 @@ class Worker(Protocol):
     """One thread that runs blocking calls one after another, in the order given."""
 
     async def run(self, call: Callable[..., T], *args: object) -> T:
-        """Run `call(*args)` there and return its result or raise its error."""
+        """Run `call(*args)` there and return its result or raise its error. Cancelled or not, the call is run."""
         ...
 
 
@@ -78,6 +78,7 @@ class Message:
     retained: bool = False
 
 
+@dataclass(frozen=True)
 class Connected:
     """An item of `Broker.events`: a session has begun; subscriptions are in place."""
 
@@ -103,7 +104,11 @@ class Broker(Protocol):
         ...
 
     def events(self) -> AsyncIterator[Message | Connected | Disconnected]:
-        """Yield what arrives on the subscriptions, and the connection's comings and goings, in order."""
+        """Yield what arrives on the subscriptions, and the connection's comings and goings, in order, to one consumer.
+
+        A failed attempt is a Disconnected too. A consumer that is behind holds the broker back. The iterator may be
+        left by a time-out and taken up again.
+        """
         ...
 
 

@@ -9,14 +9,14 @@ Promises of a series store
     * Results and the cursor they were derived up to are written in one transaction, so deriving may be killed at any moment.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Protocol
 
 from metering.activity import Stretch
 from metering.reading import Quality
-from metering.wire import Batch
+from metering.wire import Batch, Event
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +24,7 @@ class Arrived:
     """A batch that was checked and may be committed."""
 
     batch: Batch
+    """What of the body is used: a reading that was refused is in the body alone."""
     body: bytes
     """As hashed; stored compressed, given back byte for byte."""
     sha256: str
@@ -58,6 +59,36 @@ class Settled:
 
     through: int
     also: tuple[int, ...]
+    """The newest 500 of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A known batch's place in its chain."""
+
+    sha256: str
+    prev: str | None
+    """None where the batch itself was lost, and only its hash is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class SetAside:
+    """A message, or a part of one, that was kept and not used."""
+
+    agent: str
+    received_ms: int
+    reason: str
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class AgentEvent:
+    """An event an agent sent."""
+
+    n: int
+    """Ordinal of the batch it came in."""
+    agent: str
+    event: Event
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +112,7 @@ class Latest:
     value: float | None
     quality: Quality
     agent: str
+    """Empty for an imported reading."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,21 +183,49 @@ class Result:
 
 
 class SeriesStore(Protocol):
+    def declare(self, units: Mapping[str, str]) -> None:
+        """Say in which unit the values of a point are given back. Others come in the unit they were last sent in.
+
+        A value in a unit that cannot be converted to it is not given back by `samples`.
+        """
+        ...
+
     def commit(self, arrivals: Sequence[Arrived]) -> list[bool]:
         """Append batches in one transaction; False for one that was known. Raises StoreFailed when nothing was committed."""
         ...
 
     def import_rows(
-        self, name: str, sha256: str, readings: Sequence[ImportedReading], amounts: Sequence[Amount]
+        self,
+        name: str,
+        sha256: str,
+        readings: Sequence[ImportedReading],
+        amounts: Sequence[Amount],
+        received_ms: int = 0,
     ) -> int:
         """Append what a file holds and the store does not yet know, in one transaction; return how many rows were new."""
         ...
 
     def set_aside(self, agent: str, received_ms: int, reason: str, payload: bytes) -> None:
-        """Keep a message that could not be used, with its reason (bounded per agent)."""
+        """Keep a message that could not be used, with its reason, once: the newest 200 of an agent."""
+        ...
+
+    def refused(self, limit: int = 200) -> list[SetAside]:
+        """Return what was set aside, newest first."""
         ...
 
     def settled(self, agent: str, stream: str) -> Settled: ...
+
+    def links(self, agent: str, stream: str, seqs: Sequence[int]) -> dict[int, Link]:
+        """Return the hashes of those of these batches that are known."""
+        ...
+
+    def owners(self) -> dict[str, str]:
+        """Return the agent that first sent each meter."""
+        ...
+
+    def events(self, kind: str, after: int = 0) -> list[AgentEvent]:
+        """Return the events of a kind (`exchange`, `restart`, …) from batches after ordinal `after`, in order of arrival."""
+        ...
 
     def body(self, agent: str, stream: str, seq: int) -> bytes | None: ...
 
@@ -186,7 +246,7 @@ class SeriesStore(Protocol):
         ...
 
     def amounts(self, point: str, start_ms: int, end_ms: int) -> list[Amount]:
-        """Return the amounts that overlap [start, end)."""
+        """Return the amounts that overlap [start, end); of one stretch the later received counts."""
         ...
 
     def readings(self, point: str, start_ms: int, end_ms: int, limit: int) -> list[Latest]:
@@ -197,7 +257,9 @@ class SeriesStore(Protocol):
         """Return gaps that overlap [start, end), the newest state of each."""
         ...
 
-    def touched(self, after: int, limit: int) -> list[Touched]: ...
+    def touched(self, after: int, limit: int) -> list[Touched]:
+        """Return what the next `limit` arrivals touched, each arrival whole: the last row's `n` may become the cursor."""
+        ...
 
     def append_results(self, results: Sequence[Result], cursor: int) -> None:
         """Append revisions and move the derive cursor, in one transaction."""
@@ -236,14 +298,32 @@ class AlertRow:
     """Named values of that Text: actual, expected, compared with what, kg CO2."""
 
 
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One writing of a document."""
+
+    document: dict[str, Any]
+    at_ms: int
+    by: str
+
+
 class RecordStore(Protocol):
     """Documents people and rules wrote, as validated JSON: the rooms that own them give them their types."""
 
     def put(self, kind: str, key: str, document: dict[str, Any], at_ms: int, by: str) -> None:
-        """Write a document (instrument, certificate, exchange); an earlier one of that key is kept as history."""
+        """Write a document (instrument, certificate, exchange); an earlier one of that key is kept as history.
+
+        A document that is in force already is not written again.
+        """
         ...
 
-    def documents(self, kind: str) -> list[dict[str, Any]]: ...
+    def documents(self, kind: str) -> list[dict[str, Any]]:
+        """Return the documents of a kind in force, by key."""
+        ...
+
+    def history(self, kind: str, key: str) -> list[Entry]:
+        """Return every writing of a document, oldest first."""
+        ...
 
     def version(self) -> int:
         """Return a number that grows with every change."""

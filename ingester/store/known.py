@@ -1,0 +1,95 @@
+"""What a series store keeps in memory of its file: known batches, points, owners and the newest readings."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import groupby
+
+import duckdb
+import msgspec
+
+from ingester.store.contract import Arrived
+from ingester.store.settled import SettledRanges
+from metering.wire import Event, Lost, Thinned
+
+event_of = msgspec.json.Decoder(Event).decode
+
+
+@dataclass
+class Known:
+    """What the store keeps in memory of its file; rebuilt from it on opening."""
+
+    settled: dict[tuple[str, str], SettledRanges]
+    bridges: dict[tuple[str, str], dict[int, str]]
+    """Of streams with lost batches: the hash the chain goes on from, by the last lost seq."""
+    points: dict[tuple[str, str], int]
+    owners: dict[str, str]
+    latest: dict[int, tuple[int, float | None, int, str]]
+    """By point id: time, value, quality, agent."""
+    simulated: set[int]
+    """Ordinals of imports flagged so."""
+    next_n: int
+
+
+class Bridges(dict[tuple[str, str], dict[int, str]]):
+    """Per stream the bridges a commit adds."""
+
+
+class Drafts:
+    """What would be settled if the transaction succeeds."""
+
+    def __init__(self, known: Mapping[tuple[str, str], SettledRanges]) -> None:
+        self._known = known
+        self.streams: dict[tuple[str, str], SettledRanges] = {}
+
+    def settle(self, arrived: Arrived, bridges: Bridges) -> bool:
+        """Settle a batch and what it says was lost; False when it was known."""
+        batch = arrived.batch
+        ranges = self._of(batch.agent, batch.stream)
+        if batch.seq in ranges:
+            return False
+        ranges.add(batch.seq, batch.seq)
+        for event in batch.events:
+            if isinstance(event, Lost | Thinned):
+                self._of(batch.agent, event.stream).add(event.from_seq, event.to_seq)
+                bridges.setdefault((batch.agent, event.stream), {})[event.to_seq] = event.sha256_of_b
+        return True
+
+    def _of(self, agent: str, stream: str) -> SettledRanges:
+        if (agent, stream) not in self.streams:
+            self.streams[agent, stream] = self._known.get((agent, stream), SettledRanges()).copy()
+        return self.streams[agent, stream]
+
+
+def load(con: duckdb.DuckDBPyConnection) -> Known:
+    known = Known({}, {}, {}, {}, {}, set(), 1)
+    ranges = con.execute(
+        "SELECT agent, stream, min(seq), max(seq) FROM (SELECT agent, stream, seq,"
+        " seq - row_number() OVER (PARTITION BY agent, stream ORDER BY seq) AS island FROM batches)"
+        " GROUP BY agent, stream, island ORDER BY agent, stream, min(seq)"
+    ).fetchall()
+    for (agent, stream), islands in groupby(ranges, key=lambda row: row[:2]):
+        known.settled[agent, stream] = SettledRanges((first, last) for _, _, first, last in islands)
+    for agent, document in con.execute(
+        "SELECT agent, document FROM events WHERE kind IN ('lost', 'thinned') ORDER BY n"
+    ).fetchall():
+        lost = event_of(document)
+        known.settled.setdefault((agent, lost.stream), SettledRanges()).add(lost.from_seq, lost.to_seq)
+        known.bridges.setdefault((agent, lost.stream), {})[lost.to_seq] = lost.sha256_of_b
+    for point, name, sent_unit, agent in con.execute("SELECT id, name, unit, agent FROM points ORDER BY id").fetchall():
+        known.points[name, sent_unit] = point
+        if agent:
+            known.owners.setdefault(name.partition("/")[0], agent)
+    known.simulated = {row[0] for row in con.execute("SELECT n FROM imports WHERE simulated").fetchall()}
+    last = con.execute("SELECT max(n) FROM (SELECT n FROM batches UNION ALL SELECT n FROM imports)").fetchone()
+    known.next_n = ((last and last[0]) or 0) + 1
+    known.latest = _load_latest(con)
+    return known
+
+
+def _load_latest(con: duckdb.DuckDBPyConnection) -> dict[int, tuple[int, float | None, int, str]]:
+    rows = con.execute(
+        "WITH newest AS (SELECT point, max(at_ms) AS at_ms FROM readings GROUP BY point)"
+        " SELECT r.point, r.at_ms, r.x, r.q, coalesce(b.agent, '') FROM readings r JOIN newest USING (point, at_ms)"
+        " LEFT JOIN batches b ON b.n = r.n ORDER BY r.rowid"
+    ).fetchall()
+    return {point: (at_ms, x, q, agent) for point, at_ms, x, q, agent in rows}

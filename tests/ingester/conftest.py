@@ -1,0 +1,89 @@
+"""Stores of every kind, and batches as an agent would send them."""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+
+from ingester.store.contract import Arrived, RecordStore, SeriesStore
+from ingester.store.duckdb_series import DuckdbSeries
+from ingester.store.sqlite_records import SqliteRecords
+from metering.wire import Batch, Event, digest, encode
+
+STREAM = "6f9619ff-8b86-4d01-b42d-00cf4fc964ff"
+T0 = 1_763_884_800_000
+
+Row = tuple[int, str, float | str | None, int]
+"""(ms after T0, point, value, quality)."""
+
+
+class Sends(Protocol):
+    def __call__(self, seq: int, rows: Sequence[Row] = ..., **more: Any) -> Arrived: ...
+
+
+@pytest.fixture
+def arrived() -> Sends:
+    """Make a batch that arrived: `arrived(seq, [(ms, point, value, quality), …])`."""
+
+    def make(
+        seq: int,
+        rows: Sequence[Row] = (),
+        agent: str = "agent-a",
+        stream: str = STREAM,
+        prev: str = "",
+        unit: str = "kWh",
+        events: Sequence[Event] = (),
+        site: str = "demo",
+    ) -> Arrived:
+        points = list(dict.fromkeys(row[1] for row in rows))
+        batch = Batch(
+            site=site, agent=agent, stream=stream, seq=seq, prev=prev, boot="b", up=0, clock="synced", config="c",
+            points=[(point, unit) for point in points], t0=T0, t=[row[0] for row in rows],
+            p=[points.index(row[1]) for row in rows], x=[row[2] for row in rows], q=[row[3] for row in rows],
+            events=list(events),
+        )  # fmt: skip
+        body = encode(batch)
+        return Arrived(batch, body, digest(body), T0 + seq)
+
+    return make
+
+
+Opens = Callable[[], SeriesStore]
+
+
+@pytest.fixture(params=["duckdb"])
+def open_series(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Opens]:
+    """Open the one series store of this test; open it again after closing to see what stayed."""
+    opened: list[SeriesStore] = []
+
+    def open_store() -> SeriesStore:
+        opened.append(DuckdbSeries(tmp_path / "series.duckdb"))
+        return opened[-1]
+
+    yield open_store
+    for store in opened:
+        store.close()
+
+
+@pytest.fixture
+def series(open_series: Opens) -> SeriesStore:
+    return open_series()
+
+
+@pytest.fixture(params=["sqlite"])
+def open_records(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], RecordStore]]:
+    opened: list[RecordStore] = []
+
+    def open_store() -> RecordStore:
+        opened.append(SqliteRecords(tmp_path / "records.db"))
+        return opened[-1]
+
+    yield open_store
+    for store in opened:
+        store.close()
+
+
+@pytest.fixture
+def records(open_records: Callable[[], RecordStore]) -> RecordStore:
+    return open_records()

@@ -1,0 +1,76 @@
+"""What the drivers' tests share: profiles, plans, and replies composed without any driver's code."""
+
+import struct
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+
+from drivers.catalogue import driver
+from drivers.contract import MeterPlan, Request
+from metering.profile import Profile
+
+
+def crc16(data: bytes) -> bytes:
+    """The checksum of Modbus RTU, bit by bit, as the specification draws it (serial line V1.02, 6.2.2)."""
+    crc = 0xFFFF
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0xA001 if crc & 1 else 0)
+    return struct.pack("<H", crc)
+
+
+@pytest.fixture
+def crc() -> Callable[[bytes], bytes]:
+    return crc16
+
+
+@pytest.fixture
+def modbus_profile() -> Callable[..., Profile]:
+    """Make a profile of points given as dicts; unit and role are filled in."""
+
+    def make(points: dict[str, dict[str, Any]], **rest: Any) -> Profile:
+        filled = {name: {"unit": "1", "role": "gauge", **point} for name, point in points.items()}
+        return Profile.model_validate(
+            {"vendor": "x", "model": "y", "kind": "electricity", "protocol": "modbus", "points": filled,
+             "source": {"title": "made up"}, "status": "unverified", **rest}
+        )  # fmt: skip
+
+    return make
+
+
+@pytest.fixture
+def modbus_reads() -> Callable[..., Sequence[Request]]:
+    """Plan the reads of a profile over TCP, or over RTU with `rtu=True`."""
+
+    def plan(profile: Profile, *, rtu: bool = False, unit: int = 1, points: Sequence[str] = ()) -> Sequence[Request]:
+        modbus = driver("modbus")
+        where = {"serial": "/dev/null"} if rtu else {"tcp": "h:502"}
+        line = modbus.line_model.model_validate({"driver": "modbus", **where})
+        wanted = {name: profile.points[name] for name in points or profile.points}
+        return modbus.plan(line, MeterPlan("m", {"unit": unit}, profile, wanted))  # type: ignore[attr-defined]
+
+    return plan
+
+
+@pytest.fixture
+def tcp_reply() -> Callable[[bytes, bytes], bytes]:
+    """Compose the reply to a TCP request that carries `data`."""
+
+    def reply(request: bytes, data: bytes) -> bytes:
+        pdu = bytes([request[6], request[7], len(data)]) + data
+        return request[:4] + struct.pack(">H", len(pdu)) + pdu
+
+    return reply
+
+
+@pytest.fixture
+def rtu_reply() -> Callable[[bytes, bytes], bytes]:
+    """Compose the reply to an RTU request that carries `data`."""
+
+    def reply(request: bytes, data: bytes) -> bytes:
+        body = request[:2] + bytes([len(data)]) + data
+        return body + crc16(body)
+
+    return reply

@@ -1,0 +1,163 @@
+"""`tanbiao profile …`, `tanbiao factors …`, `tanbiao config …`: what is known of meters and factors, and where settings came from."""
+
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from tanbiao.speech import LANG, fail, print_json, say, tell
+
+profile = typer.Typer(no_args_is_help=True, help=say("仪表型号", "Meter profiles."))
+factors = typer.Typer(no_args_is_help=True, help=say("排放因子集", "Emission factor sets."))
+JSON = typer.Option(False, "--json", help=say("输出 JSON", "Print JSON."))
+
+
+def attach(app: typer.Typer) -> None:
+    app.add_typer(profile, name="profile")
+    app.add_typer(factors, name="factors")
+
+
+def table(title: str, columns: list[str], rows: list[list[Any]]) -> None:
+    """Print a table that fits the terminal."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    shown = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        right = column.endswith(">")
+        shown.add_column(column.removesuffix(">"), justify="right" if right else "left", overflow="fold")
+    for row in rows:
+        shown.add_row(*("–" if cell is None else str(cell) for cell in row))
+    Console(soft_wrap=False, highlight=False, markup=False).print(shown)
+
+
+@profile.command("list", help=say("列出仪表型号及其可信程度", "List the meter models and how far each is verified."))
+def list_(json: bool = JSON) -> None:
+    from settings.profiles import list_profiles, load_profile
+
+    found = [(name, load_profile(name)) for name in list_profiles()]
+    if json:
+        print_json(
+            [
+                {"id": n, "kind": p.kind, "protocol": p.protocol, "points": len(p.points), "status": p.status}
+                for n, p in found
+            ]
+        )
+        return
+    columns = [
+        say("型号", "profile"),
+        say("类别", "kind"),
+        say("协议", "protocol"),
+        say("测点>", "points>"),
+        say("状态", "status"),
+    ]
+    table("", columns, [[name, p.kind, p.protocol, len(p.points), p.status] for name, p in found])
+
+
+@profile.command("show", help=say("显示一个型号的全部测点", "Show a model's points."))
+def show(name: str, json: bool = JSON) -> None:
+    from settings.profiles import load_profile
+
+    model = load_profile(name)
+    if json:
+        print_json(model.model_dump(mode="json"))
+        return
+    print(f"{name}  {model.kind}, {model.protocol}, {model.status}\n{say('来源', 'source')}: {model.source.title}")
+    columns = [
+        say("测点", "point"),
+        say("地址", "address"),
+        say("类型", "type"),
+        say("单位", "unit"),
+        say("角色", "role"),
+    ]
+    table(
+        "",
+        columns,
+        [[n, _address(p.address), p.type or model.defaults.type, p.unit, p.role] for n, p in model.points.items()],
+    )
+    for caveat in model.caveats:
+        print(f"! {caveat.text.say(LANG)}")
+
+
+def _address(address: int | str) -> str:
+    return f"0x{address:04X}" if isinstance(address, int) else address
+
+
+@profile.command(
+    "test", help=say("用型号自带的报文检验一个型号文件", "Run a profile's own vectors through its driver.")
+)
+def test(file: str) -> None:
+    from tanbiao.vectors import run_vectors
+
+    passed, wrong = run_vectors(file)
+    for line in wrong:
+        fail(line)
+    print(say("{passed} 个通过，{failed} 个不符", "{passed} passed, {failed} failed", passed=passed, failed=len(wrong)))
+    raise typer.Exit(1 if wrong or not passed else 0)
+
+
+@factors.command("list", help=say("列出因子集", "List the factor sets."))
+def factor_list(json: bool = JSON) -> None:
+    from settings.factors import list_factor_sets, load_factor_set
+
+    sets = [load_factor_set(name) for name in list_factor_sets()]
+    if json:
+        print_json(
+            [{"id": s.id, "version": s.version, "rows": len(list(s.rows())), "verified": s.verified} for s in sets]
+        )
+        return
+    columns = [
+        say("因子集", "set"),
+        say("版本", "version"),
+        say("行>", "rows>"),
+        say("已核对", "verified"),
+        say("名称", "title"),
+    ]
+    rows = [
+        [
+            s.id,
+            s.version,
+            len(list(s.rows())),
+            say("是", "yes") if s.verified else say("否", "no"),
+            s.title.text.say(LANG),
+        ]
+        for s in sets
+    ]
+    table("", columns, rows)
+
+
+@factors.command("show", help=say("显示一个因子集及每行的出处", "Show a set, each row with where it comes from."))
+def factor_show(name: str, json: bool = JSON) -> None:
+    from settings.factors import load_factor_set
+
+    chosen = load_factor_set(name)
+    if json:
+        print_json(chosen.model_dump(mode="json"))
+        return
+    print(f"{chosen.id} {chosen.version}  {chosen.title.text.say(LANG)}")
+    for note in chosen.notes:
+        print(f"  {note.text.say(LANG)}")
+    columns = [say("行", "row"), say("值", "value"), say("可信", "trust"), say("出处", "source")]
+    table("", columns, [[row.id, _value(row), row.provenance.trust, row.provenance.source] for row in chosen.rows()])
+
+
+def _value(row: Any) -> str:
+    if not hasattr(row, "ncv"):
+        return str(row.value)
+    share = row.of if not isinstance(row.of, dict) else ", ".join(f"{key} {value}" for key, value in row.of.items())
+    return f"{row.ncv}, {row.cc}, {share}"
+
+
+@factors.command("check", help=say("检查一个因子集文件", "Check a factor set file for what cannot be true."))
+def factor_check(file: Path) -> None:
+    from metering.factor import plausibility_faults
+    from settings.factors import load_factor_set
+
+    chosen = load_factor_set(str(file))
+    faults = plausibility_faults(chosen)
+    for row, text, values in faults:
+        fail(f"{file}: {row.id}: {tell(text, **values)}")
+    rows = len(list(chosen.rows()))
+    print(say("{rows} 行，{faults} 处不可信", "{rows} rows, {faults} implausible", rows=rows, faults=len(faults)))
+    raise typer.Exit(1 if faults else 0)

@@ -146,6 +146,7 @@ async def _keep_company(
                 await _reply(writer, _line({"working": waited_s}))
     finally:
         asker_left.cancel()
+        await asyncio.gather(asker_left, return_exceptions=True)
 
 
 async def _reply(writer: asyncio.StreamWriter, line: bytes) -> None:

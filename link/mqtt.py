@@ -11,15 +11,18 @@ Promises
 """
 
 import asyncio
-import contextlib
+import logging
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from link.endpoint import Endpoint
 from link.inbox import Inbox
-from link.session import Endpoint, Session
+from link.session import Session
 from link.world import Broker, BrokerAddress, Connected, Disconnected, Message, Will
 from metering.errors import BrokerUnreachable
+
+log = logging.getLogger(__name__)
 
 FIRST_WAIT_S = 1.0
 LONGEST_WAIT_S = 120.0
@@ -58,8 +61,7 @@ async def connection(
         yield broker
     finally:
         keeper.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await keeper
+        await asyncio.wait({keeper})
 
 
 class _Connection:
@@ -90,8 +92,8 @@ class _Connection:
                 lasted_s = await self._one_session()
                 await asyncio.sleep(self._backoff.wait_s(lasted_s))
         except Exception as error:
+            log.exception("the connection to the broker cannot be kept up")
             self._inbox.fail(error)
-            raise
 
     async def _one_session(self) -> float:
         """Return how long the session stood, seconds."""

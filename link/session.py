@@ -12,18 +12,16 @@ import ssl
 import struct
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from link.world import BrokerAddress, Message, Will
+from link.endpoint import Endpoint
+from link.world import Message, Will
 from metering.errors import BrokerUnreachable
-from metering.text import Text
 
 log = logging.getLogger(__name__)
 
@@ -37,44 +35,6 @@ STALL_S = 60.0
 WINDOW = 500
 """Publishes on their way at once; a further one waits."""
 GOODBYE_S = 3.0
-
-WRONG_ADDRESS = Text("地址应为 mqtt://主机:1883 或 mqtts://主机:8883", "write mqtt://host:1883 or mqtts://host:8883")
-
-
-@dataclass(frozen=True)
-class Endpoint:
-    """A broker's address, checked: what can be wrong without asking the network is found here."""
-
-    address: BrokerAddress
-    host: str
-    port: int
-    tls: ssl.SSLContext | None
-
-    @classmethod
-    def of(cls, address: BrokerAddress) -> "Endpoint":
-        """Check `address` and load its certificates.
-
-        Raises:
-            BrokerUnreachable: not an mqtt:// or mqtts:// address, or the CA file cannot be used.
-        """
-        try:
-            url = urlsplit(address.url)
-            port = url.port or (8883 if url.scheme == "mqtts" else 1883)
-        except ValueError as error:
-            raise BrokerUnreachable(url=address.url, reason=WRONG_ADDRESS) from error
-        if url.scheme not in ("mqtt", "mqtts") or not url.hostname:
-            raise BrokerUnreachable(url=address.url, reason=WRONG_ADDRESS)
-        return cls(address, url.hostname, port, _tls(address) if url.scheme == "mqtts" else None)
-
-
-def _tls(address: BrokerAddress) -> ssl.SSLContext:
-    try:
-        context = ssl.create_default_context(cafile=address.ca)
-    except OSError as error:
-        reason = Text(f"无法使用 CA 文件 {address.ca}（{error}）", f"the CA file {address.ca} cannot be used: {error}")
-        raise BrokerUnreachable(url=address.url, reason=reason) from error
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    return context
 
 
 class Session:

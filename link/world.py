@@ -8,7 +8,7 @@ whole year can be simulated from a seed.
 import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
 from metering.wire import ClockState
@@ -66,7 +66,7 @@ class BrokerAddress:
     """`mqtt://host:1883` or `mqtts://host:8883`."""
     client_id: str
     username: str | None = None
-    password: str | None = None
+    password: str | None = field(default=None, repr=False)
     ca: str | None = None
     """File of the CA certificates; None: the system's."""
 

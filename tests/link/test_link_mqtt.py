@@ -224,6 +224,14 @@ async def test_an_address_that_is_none_is_refused_at_the_start(world: RealWorld,
     assert "地址应为" in refusal.value.say("zh")
 
 
+async def test_a_password_is_never_shown(world: RealWorld) -> None:
+    with pytest.raises(BrokerUnreachable, match="do not belong into the address") as refusal:
+        async with world.broker(BrokerAddress("mqtt://agent:geheim@plant", "a"), (), WILL):
+            pass
+    assert "geheim" not in str(refusal.value)
+    assert "geheim" not in repr(BrokerAddress("mqtt://plant", "a", "agent", "geheim"))
+
+
 async def test_a_ca_file_that_is_not_there_is_refused_at_the_start(world: RealWorld) -> None:
     with pytest.raises(BrokerUnreachable, match=r"the CA file /no/ca\.pem cannot be used"):
         async with world.broker(BrokerAddress("mqtts://localhost", "a", ca="/no/ca.pem"), (), WILL):

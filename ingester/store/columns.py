@@ -36,6 +36,17 @@ def batch_columns(arrivals: Sequence[Arrived], first_n: int) -> Columns:
     }
 
 
+def point_columns(named: Sequence[tuple[str, str, str]], first_id: int) -> Columns:
+    """Return one row a (point, unit, agent that first sent it); ids count from `first_id`."""
+    names, units, agents = zip(*named, strict=True)
+    return {
+        "id": np.arange(first_id, first_id + len(named), dtype=np.int32),
+        "name": _objects(iter(names)),
+        "unit": _objects(iter(units)),
+        "agent": _objects(iter(agents)),
+    }
+
+
 def reading_columns(arrivals: Sequence[Arrived], first_n: int, id_of: PointId) -> Columns:
     """Return one row a reading, in order of arrival. A value there is none of is NaN, which the store keeps as NULL."""
     batches = [arrived.batch for arrived in arrivals]

@@ -11,7 +11,7 @@ Promises
 
 import logging
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from decimal import Decimal
@@ -29,6 +29,7 @@ from ingester.store.columns import (
     event_columns,
     imported_columns,
     newest,
+    point_columns,
     reading_columns,
 )
 from ingester.store.contract import (
@@ -172,33 +173,41 @@ class DuckdbSeries:
     def _append_batches(self, con: duckdb.DuckDBPyConnection, fresh: Sequence[Arrived]) -> Columns:
         first_n = self._known.next_n
         owner = {point: arrived.batch.agent for arrived in reversed(fresh) for point, _ in arrived.batch.points}
-        readings = reading_columns(fresh, first_n, lambda point, sent: self._point_id(con, point, sent, owner[point]))
+        with self._naming(con) as id_of:
+            readings = reading_columns(fresh, first_n, lambda point, sent: id_of(point, sent, owner[point]))
         _append(con, "batches", batch_columns(fresh, first_n))
         _append(con, "readings", readings)
         if any(arrived.batch.events for arrived in fresh):
             _append(con, "events", event_columns(fresh, first_n))
         return readings
 
-    def _point_id(self, con: duckdb.DuckDBPyConnection, name: str, sent_unit: str, agent: str) -> int:
-        known = self._known.points.get((name, sent_unit))
-        if known is not None:
+    @contextmanager
+    def _naming(self, con: duckdb.DuckDBPyConnection) -> Iterator[Callable[[str, str, str], int]]:
+        """Give what finds the id of (point, unit, agent that sends it); new ones are appended on leaving."""
+        points, new = self._known.points, list[tuple[str, str, str]]()
+
+        def id_of(name: str, sent_unit: str, agent: str) -> int:
+            known = points.get((name, sent_unit))
+            if known is None:
+                known = points[name, sent_unit] = len(points) + 1
+                new.append((name, sent_unit, agent))
             return known
-        new = len(self._known.points) + 1
-        con.execute("INSERT INTO points VALUES (?, ?, ?, ?)", [new, name, sent_unit, agent])
-        self._known.points[name, sent_unit] = new
-        if agent:
-            self._known.owners.setdefault(name.partition("/")[0], agent)
-        return new
+
+        yield id_of
+        if new:
+            _append(con, "points", point_columns(new, len(points) - len(new) + 1))
+        for name, _, agent in new:
+            if agent:
+                self._known.owners.setdefault(name.partition("/")[0], agent)
 
     def _note_latest(self, readings: Columns, agents: Sequence[str]) -> None:
         rows = newest(readings)
         values = (readings[name][rows].tolist() for name in ("point", "at_ms", "x", "q", "n"))
-        latest = dict(self._known.latest)
+        latest = self._known.latest
         for point, at_ms, x, q, n in zip(*values, strict=True):
             if point not in latest or latest[point][0] <= at_ms:
                 agent = agents[n - self._known.next_n] if agents else ""
                 latest[point] = (at_ms, None if x != x else x, q, agent)
-        self._known.latest = latest
 
     def import_rows(
         self,
@@ -226,7 +235,8 @@ class DuckdbSeries:
     def _import_readings(
         self, con: duckdb.DuckDBPyConnection, readings: Sequence[ImportedReading], ordinals: Mapping[bool, int]
     ) -> Columns:
-        ids = {name: self._point_id(con, name, self._unit_of(name), "") for name in {row.point for row in readings}}
+        with self._naming(con) as id_of:
+            ids = {name: id_of(name, self._unit_of(name), "") for name in dict.fromkeys(row.point for row in readings)}
         columns = imported_columns(
             readings, [ids[row.point] for row in readings], [ordinals[row.simulated] for row in readings]
         )

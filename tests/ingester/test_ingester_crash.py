@@ -1,0 +1,113 @@
+"""A series file over kill -9, a second owner, a full disk and its write-ahead log."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from ingester.store.contract import Settled
+from ingester.store.duckdb_series import DuckdbSeries
+from metering.errors import StoreBusy, StoreFailed
+
+STREAM = "6f9619ff-8b86-4d01-b42d-00cf4fc964ff"
+T0 = 1_763_884_800_000
+
+COMMITS_UNTIL_KILLED = """
+import sys
+from pathlib import Path
+from ingester.store.contract import Arrived
+from ingester.store.duckdb_series import DuckdbSeries
+from metering.wire import Batch, digest, encode
+
+store = DuckdbSeries(Path(sys.argv[1]))
+for seq in range(1, 100000):
+    batch = Batch(site="demo", agent="agent-a", stream=sys.argv[2], seq=seq, prev="", boot="b", up=0, clock="synced", config="c",
+                  points=[("main/energy", "kWh")], t0=1763884800000 + seq * 1000, t=[0], p=[0], x=[float(seq)], q=[0])
+    body = encode(batch)
+    store.commit([Arrived(batch, body, digest(body), 0)])
+    print(seq, flush=True)
+"""
+
+
+def start(program: str, *args: str) -> "subprocess.Popen[str]":
+    return subprocess.Popen([sys.executable, "-c", program, *args], stdout=subprocess.PIPE, text=True, cwd=os.getcwd())
+
+
+@pytest.mark.parametrize("commits", [1, 40])
+def test_what_was_committed_survives_a_kill(tmp_path, commits):
+    path = tmp_path / "series.duckdb"
+    process = start(COMMITS_UNTIL_KILLED, str(path), STREAM)
+    assert process.stdout is not None
+    committed = [int(process.stdout.readline()) for _ in range(commits)][-1]
+    process.send_signal(signal.SIGKILL)
+    committed = max([committed, *map(int, process.stdout.read().split())])
+    process.wait()
+
+    store = DuckdbSeries(path)
+    through = store.settled("agent-a", STREAM).through
+    rows = store.samples("main/energy", 0, T0 * 2).readings
+    store.close()
+    assert committed <= through <= committed + 1
+    assert store.settled("agent-a", STREAM) == Settled(through, ())
+    assert rows == [(T0 + seq * 1000, float(seq)) for seq in range(1, through + 1)]
+
+
+def test_a_second_owner_is_told_the_first_ones_process_id(tmp_path):
+    path = tmp_path / "series.duckdb"
+    process = start(COMMITS_UNTIL_KILLED, str(path), STREAM)
+    assert process.stdout is not None
+    process.stdout.readline()
+    try:
+        with pytest.raises(StoreBusy) as busy:
+            DuckdbSeries(path)
+    finally:
+        process.kill()
+        process.wait()
+    assert busy.value.values["pid"] == str(process.pid)
+
+
+def test_a_file_that_is_no_database_is_refused(tmp_path):
+    (tmp_path / "series.duckdb").write_bytes(b"not a database, " * 1000)
+    with pytest.raises(StoreFailed, match="not a valid DuckDB"):
+        DuckdbSeries(tmp_path / "series.duckdb")
+
+
+def test_a_failed_commit_leaves_nothing_and_the_next_one_succeeds(tmp_path, arrived):
+    store = DuckdbSeries(tmp_path / "series.duckdb")
+    store.commit([arrived(1, [(0, "main/energy", 1.0, 0)])])
+    store._con.close()
+    with pytest.raises(StoreFailed):
+        store.commit([arrived(2, [(5, "main/energy", 2.0, 0)])])
+    assert store.settled("agent-a", STREAM) == Settled(1, ())
+    assert store.commit([arrived(1), arrived(2, [(5, "main/energy", 2.0, 0)])]) == [False, True]
+    assert store.samples("main/energy", 0, T0 * 2).readings == [(T0, 1.0), (T0 + 5, 2.0)]
+    store.close()
+
+
+def test_the_primary_key_refuses_what_memory_forgot(tmp_path, arrived):
+    store = DuckdbSeries(tmp_path / "series.duckdb")
+    batch = arrived(1, [(0, "main/energy", 1.0, 0)])
+    store.commit([batch])
+    store._known.settled.clear()
+    with pytest.raises(StoreFailed, match=r"[Dd]uplicate"):
+        store.commit([batch])
+    assert store.commit([batch]) == [False]
+    store.close()
+
+
+def test_the_write_ahead_log_does_not_grow_for_ever(tmp_path, arrived):
+    path = tmp_path / "series.duckdb"
+    store = DuckdbSeries(path)
+    for group in range(12):
+        rows = [(i, f"m-{i % 50}/energy", float(i), 0) for i in range(50_000)]
+        store.commit([arrived(group + 1, rows)])
+    log = Path(f"{path}.wal")
+    assert not log.exists() or log.stat().st_size < 24_000_000
+    store.close()
+    assert not log.exists()
+    with duckdb.connect(str(path), read_only=True) as con:
+        assert con.execute("SELECT count(*) FROM readings").fetchone() == (600_000,)

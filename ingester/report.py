@@ -17,7 +17,7 @@ from ingester.store.contract import FactorUse, Result, SeriesStore
 from metering.activity import Coverage, joined
 from metering.emission import Ratio, summed
 from metering.errors import MeteringError
-from metering.quantity import EXACT, plain, total
+from metering.quantity import EXACT, Unit, plain, total
 from metering.text import Text
 
 ADDED = ("fuel_combustion", "process", "purchased_electricity", "purchased_heat")
@@ -131,7 +131,7 @@ class Reporter:
             "category": row.account.category,
             "start": self.grid.iso(row.start_ms),
             "end": self.grid.iso(row.end_ms),
-            "activity": {"value": _text(row.activity), "unit": str(row.account.unit)},
+            "activity": _amount(row.activity, row.account.unit),
             "emission": {"value": _text(row.tonnes), "unit": "tCO2"},
             "factors": [
                 {"set": use.set, "version": use.version, "row": use.row, "source_kind": use.source_kind}
@@ -173,8 +173,8 @@ class Reporter:
         value = EXACT.divide(tonnes, made) if tonnes is not None and made else None
         return {
             "value": _text(value),
-            "unit": f"tCO2/{product.unit}",
-            "activity": {"value": _text(made), "unit": str(product.unit)},
+            "unit": f"tCO2/{bare(product.unit)}",
+            "activity": _amount(made, product.unit),
         }
 
 
@@ -265,6 +265,16 @@ def _less(value: Decimal | None, other: Decimal | None) -> Decimal | None:
 
 def _text(value: Decimal | None) -> str | None:
     return None if value is None else plain(value)
+
+
+def bare(unit: Unit) -> str:
+    """Return the unit's symbol without the reference state."""
+    return unit.symbol.split("@")[0]
+
+
+def _amount(value: Decimal | None, unit: Unit) -> dict[str, str | None]:
+    shown = {"value": _text(value), "unit": bare(unit)}
+    return {**shown, "reference": unit.reference.replace("C", " C")} if unit.reference else shown
 
 
 def _tco2(value: Decimal | None) -> dict[str, str | None]:

@@ -39,7 +39,7 @@ async def run(settings: PlantSettings, data: Path, stop: asyncio.Event) -> None:
     busy: LineBusy | None = None
     try:
         async with asyncio.TaskGroup() as group, contextlib.AsyncExitStack() as stack:
-            await _open(settings, data, memory, group, stack)
+            await _open(settings, memory, group, stack)
             await stop.wait()
             raise _Stopped  # ends what is still under way, such as a late reply
     except* _Stopped:
@@ -51,12 +51,13 @@ async def run(settings: PlantSettings, data: Path, stop: asyncio.Event) -> None:
 
 
 async def _open(
-    settings: PlantSettings, data: Path, memory: Memory, group: asyncio.TaskGroup, stack: contextlib.AsyncExitStack
+    settings: PlantSettings, memory: Memory, group: asyncio.TaskGroup, stack: contextlib.AsyncExitStack
 ) -> None:
+    data = memory.path.parent
     meters = build_meters(settings, memory.state.effects)
     served = stack.enter_context(ServedLog(data / settings.served_log if settings.served_log else None))
     faults = Faults(settings, meters, memory)
-    house = _House(settings, data, meters, faults, served, memory, group)
+    house = _House(settings, meters, faults, served, memory, group)
     where = {name: await house.open(name, line, stack) for name, line in settings.lines.items()}
     control = await stack.enter_async_context(Control(meters, faults).serve(data))
     group.create_task(faults.keep())
@@ -91,7 +92,6 @@ class _House:
     def __init__(
         self,
         settings: PlantSettings,
-        data: Path,
         meters: dict[str, Meter],
         faults: Faults,
         served: ServedLog,
@@ -99,7 +99,6 @@ class _House:
         group: asyncio.TaskGroup,
     ) -> None:
         self._settings = settings
-        self._data = data
         self._meters = meters
         self._faults = faults
         self._served = served
@@ -109,7 +108,7 @@ class _House:
     async def open(self, name: str, line: PlantLine, stack: contextlib.AsyncExitStack) -> dict[str, Any]:
         """Open one line and return where it is, for `plant.json`."""
         if line.serial:
-            path = self._data.absolute() / "lines" / name
+            path = self._memory.path.parent / "lines" / name
             bus = self._bus(name, line)
             serial = SerialLine(path, bus, line.baud, line.bits, self._group)
             return {"serial": str(await stack.enter_async_context(serial.serve()))}
@@ -155,7 +154,7 @@ class _House:
 def _prepare(data: Path) -> Memory:
     data.mkdir(parents=True, exist_ok=True)
     _forget(data)
-    return Memory.open(data, wall_ms())
+    return Memory.open(data.absolute(), wall_ms())
 
 
 def _forget(data: Path) -> None:

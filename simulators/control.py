@@ -70,8 +70,8 @@ class Control:
             return _no("a command is one line of JSON")
 
     def _do(self, asked: dict[str, Any]) -> dict[str, Any]:
-        meter = asked.get("meter") or asked.get("clear") or asked.get("read")
-        if meter is not None and meter not in self._meters:
+        meter = next((asked[key] for key in ("meter", "clear", "read") if asked.get(key) is not None), None)
+        if meter is not None and meter not in list(self._meters):  # whatever JSON it is, hashable or not
             return _no(f"there is no meter {meter!r}; there are {', '.join(self._meters)}")
         if "fault" in asked:
             timed = {key: f"{value} s" for key, value in asked.items() if key in ("for", "delay") and _bare(value)}

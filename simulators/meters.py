@@ -134,7 +134,7 @@ class Meter:
         """Return the register this counter must have begun with to roll over at `at_ms` by itself."""
         dial = self.dials[self.counter]
         flowed = self._total(at_ms) / float(dial.resolution)
-        return Set(self.name, self._sets[0].effect.at_ms, -math.floor(flowed) % int(dial.modulus or 1))
+        return Set(self.name, self._sets[0].effect.at_ms, -math.ceil(flowed) % int(dial.modulus or 1))
 
     def _set(self, effect: Set) -> None:
         self._sets.append(_CountedSet(effect, self._total(effect.at_ms)))

@@ -1,0 +1,145 @@
+"""A small plant, run as the demo runs it, and clients that know nothing of our code."""
+
+import asyncio
+import contextlib
+import json
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import serial
+
+from settings.plant import PlantSettings, read_plant
+from simulators.app import run
+from simulators.control import ask
+
+HEAD = """
+timezone: Asia/Shanghai
+seed: 7
+since: 2026-06-01
+shifts:
+  - {from: "00:00", load: 0.4}
+  - {from: "08:00", load: 1.0}
+  - {from: "16:00", load: 0.7}
+weekend: 0.5
+"""
+LINES = {
+    "panel": "{protocol: modbus-tcp}",
+    "rtu-1": "{protocol: modbus-rtu, baud: 9600}",
+    "dlt-1": "{protocol: dlt645, baud: 2400}",
+    "plc-1": "{protocol: opcua}",
+}
+METERS = {
+    "main-power": "{line: panel, model: power-meter, idle: 500 kW, full: 3000 kW, ratio: 1000, start: 100}",
+    "gas-main": "{line: rtu-1, model: gas-corrector, unit: 1, idle: 100 m3/h, full: 600 m3/h, start: 281034.567}",
+    "gas-2": "{line: rtu-1, model: gas-corrector, unit: 2, idle: 20 m3/h, full: 100 m3/h}",
+    "workshop-power": '{line: dlt-1, model: dlt645-power, number: "202611230001", idle: 70 kW, full: 250 kW, ratio: 80}',
+    "oil-burner": "{line: plc-1, model: coriolis, idle: 25 kg/h, full: 150 kg/h, start: 81234.567}",
+    "line-1": "{line: plc-1, model: production-counter, idle: 0.2 t/h, full: 11.5 t/h}",
+}
+
+PlantText = Callable[..., str]
+MakePlant = Callable[..., PlantSettings]
+
+
+class Running:
+    """Simulators under way."""
+
+    def __init__(self, data: Path, where: dict[str, Any]) -> None:
+        self.data = data
+        self.lines = where["lines"]
+
+    async def ask(self, **command: Any) -> dict[str, Any]:
+        return await asyncio.to_thread(ask, self.data, command)
+
+    async def tcp(self, line: str, request: str, wait_s: float = 1.0) -> bytes:
+        """Send hex bytes on a connection of their own; return what comes back within the wait."""
+        host, port = self.lines[line]["tcp"].split(":")
+        return await asyncio.to_thread(_tcp, host, int(port), bytes.fromhex(request), wait_s)
+
+    async def pty(self, line: str, request: str, expected: int = 64, wait_s: float = 0.5) -> bytes:
+        """Send hex bytes on a serial line; return up to `expected` bytes that come within the wait."""
+        return await asyncio.to_thread(_pty, self.lines[line]["serial"], bytes.fromhex(request), expected, wait_s)
+
+    def served(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in (self.data / "served.jsonl").read_text().splitlines()]
+
+
+def _tcp(host: str, port: int, request: bytes, wait_s: float) -> bytes:
+    with socket.create_connection((host, port), timeout=wait_s) as connection:
+        connection.sendall(request)
+        try:
+            head = _exactly(connection, 6)
+            return head + _exactly(connection, int.from_bytes(head[4:]))
+        except TimeoutError:
+            return b""
+
+
+def _exactly(connection: socket.socket, size: int) -> bytes:
+    data = b""
+    while len(data) < size:
+        part = connection.recv(size - len(data))
+        if not part:
+            return data
+        data += part
+    return data
+
+
+def _pty(path: str, request: bytes, expected: int, wait_s: float) -> bytes:
+    with serial.Serial(path, 9600, timeout=wait_s, exclusive=True) as port:
+        port.write(request)
+        return bytes(port.read(expected))
+
+
+@pytest.fixture
+def plant_text() -> PlantText:
+    """Return a maker of plant.yaml texts with some of the meters, and more lines at the end."""
+
+    def make(*names: str, more: str = "") -> str:
+        chosen = names or tuple(METERS)
+        lines = "".join(f"  {name}: {text}\n" for name, text in LINES.items())
+        meters = "".join(f"  {name}: {METERS[name]}\n" for name in chosen)
+        return f"{HEAD}lines:\n{lines}meters:\n{meters}{more}\n"
+
+    return make
+
+
+@pytest.fixture
+def make_plant(plant_text: PlantText, tmp_path: Path) -> MakePlant:
+    """Return a maker of plants; lines without a meter are left out."""
+
+    def make(*names: str, more: str = "") -> PlantSettings:
+        path = tmp_path / "plant.yaml"
+        path.write_text(plant_text(*names, more=more), encoding="utf-8")
+        settings = read_plant(path)
+        used = {meter.line for meter in settings.meters.values()}
+        return settings.model_copy(
+            update={"lines": {name: line for name, line in settings.lines.items() if name in used}}
+        )
+
+    return make
+
+
+@pytest.fixture
+def simulated(tmp_path: Path) -> Callable[[PlantSettings], AbstractAsyncContextManager[Running]]:
+    """Return a context that runs a plant, in the same data folder each time."""
+
+    @contextlib.asynccontextmanager
+    async def start(settings: PlantSettings) -> AsyncIterator[Running]:
+        data = tmp_path / "d"
+        stop = asyncio.Event()
+        task = asyncio.create_task(run(settings.model_copy(update={"served_log": Path("served.jsonl")}), data, stop))
+        while not (data / "plant.json").exists() and not task.done():
+            await asyncio.sleep(0.01)
+        try:
+            if not task.done():
+                yield Running(data, json.loads((data / "plant.json").read_text()))
+        finally:
+            stop.set()
+            async with asyncio.timeout(1):
+                await task
+
+    return start

@@ -1,0 +1,161 @@
+"""What the plant says: last readings, agents and their meters, gaps. Pure."""
+
+from collections.abc import Iterable
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from ingester.live import Snapshot
+from ingester.page.model import Cell, Column, Row, Tone
+from ingester.page.words import CAUSES, ago, amount, clock, named, register, span
+from ingester.store.contract import GapRow, Latest
+from metering.reading import Quality
+from metering.text import Lang, Text
+from metering.wire import AgentStatus
+
+READING_COLUMNS = (
+    Column(Text("测点", "Point")),
+    Column(Text("读数", "Reading"), "number"),
+    Column(Text("质量", "Quality"), "pill"),
+    Column(Text("读取时间", "Read"), "number"),
+)
+AGENT_COLUMNS = (
+    Column(Text("采集端", "Agent")),
+    Column(Text("状态", "State"), "pill"),
+    Column(Text("待确认", "Waiting"), "number"),
+    Column(Text("时钟", "Clock")),
+    Column(Text("确认", "Receipts")),
+)
+METER_COLUMNS = (
+    Column(Text("仪表", "Meter")),
+    Column(Text("状态", "State"), "pill"),
+    Column(Text("应读中已读", "Slots read"), "number"),
+    Column(Text("上次读数", "Last read"), "number"),
+)
+GAP_COLUMNS = (
+    Column(Text("仪表", "Meter")),
+    Column(Text("开始", "From"), "number"),
+    Column(Text("时长", "For"), "number"),
+    Column(Text("缺读", "Missed"), "number"),
+    Column(Text("原因", "Cause")),
+)
+
+ONLINE = Text("在线", "online")
+OFFLINE = Text("离线", "offline")
+NONE_WAITS = Text("无", "none")
+BATCHES = Text("{n} 批", "{n} batches")
+CLOCKS = {
+    "synced": Text("已同步", "synchronised"),
+    "unsynced": Text("未同步", "not synchronised"),
+    "holdover": Text("守时", "holding over"),
+}
+RECEIVED = Text("正常", "as they should be")
+SILENT_SINCE = Text("中心自 {since} 起没有确认", "no receipt since {since}")
+STATUS_AGE = Text("状态更新于 {ago}", "status {ago}")
+STATES = {
+    "ok": Text("正常", "read"),
+    "good": Text("正常", "read"),
+    "reading": Text("正常", "read"),
+    "silent": Text("无应答", "silent"),
+    "starting": Text("启动中", "starting"),
+    "waiting": Text("等待首次读取", "waiting for its first read"),
+}
+GOOD_STATES = frozenset({"ok", "good", "reading"})
+SLOTS = Text("{expected} 次中 {read} 次", "{read} of {expected}")
+MISSED = Text("缺 {n} 次", "{n} missed")
+LASTS = Text("仍在持续", "still lasts")
+OF_AGENT = Text("采集端 {agent}", "agent {agent}")
+
+QUALITY_TONES: dict[Quality, Tone] = {
+    Quality.GOOD: "good",
+    Quality.BAD: "bad",
+    Quality.TIMEOUT: "bad",
+    Quality.PROTOCOL_ERROR: "bad",
+    Quality.OUT_OF_RANGE: "bad",
+}
+"""The rest is marked and counts."""
+
+
+def reading_rows(snapshot: Snapshot, lang: Lang) -> tuple[Row, ...]:
+    return tuple(_reading(latest, snapshot.at_ms, lang) for latest in sorted(snapshot.readings, key=lambda r: r.point))
+
+
+def _reading(latest: Latest, now_ms: int, lang: Lang) -> Row:
+    meter, _, point = latest.point.partition("/")
+    value = register(latest.value) if latest.value is None else f"{register(latest.value)} {latest.unit}"
+    tone = QUALITY_TONES.get(latest.quality, "warn")
+    age = ago(latest.measured_ms, now_ms, lang)
+    return Row(
+        latest.point,
+        (Cell(meter, point), Cell(value), Cell(latest.quality.text.say(lang), tone=tone), Cell(age)),
+    )
+
+
+def agent_rows(snapshot: Snapshot, zone: ZoneInfo, lang: Lang) -> tuple[Row, ...]:
+    return tuple(_agent(agent, snapshot.at_ms, zone, lang) for agent in snapshot.agents)
+
+
+def _agent(agent: AgentStatus, now_ms: int, zone: ZoneInfo, lang: Lang) -> Row:
+    waiting = BATCHES.say(lang, n=agent.unreceipted) if agent.unreceipted else NONE_WAITS.say(lang)
+    silent = agent.silent_since is not None
+    since = SILENT_SINCE.say(lang, since=clock(agent.silent_since, zone, now_ms)) if agent.silent_since else ""
+    return Row(
+        agent.agent,
+        (
+            Cell(agent.agent, STATUS_AGE.say(lang, ago=ago(agent.at, now_ms, lang))),
+            Cell((ONLINE if agent.online else OFFLINE).say(lang), tone="good" if agent.online else "bad"),
+            Cell(waiting, f"{amount(agent.outbox_bytes / 1000)} kB" if agent.outbox_bytes else ""),
+            Cell(named(CLOCKS, agent.clock, lang), tone="" if agent.clock == "synced" else "warn"),
+            Cell(since if silent else RECEIVED.say(lang), tone="bad" if silent else ""),
+        ),
+    )
+
+
+def meter_rows(snapshot: Snapshot, lang: Lang) -> tuple[Row, ...]:
+    return tuple(
+        _meter(agent, meter, facts, snapshot.at_ms, lang)
+        for agent in snapshot.agents
+        for meter, facts in sorted(agent.meters.items())
+    )
+
+
+def _meter(agent: AgentStatus, meter: str, facts: dict[str, Any], now_ms: int, lang: Lang) -> Row:
+    state = str(facts.get("state", ""))
+    well = agent.online and state in GOOD_STATES
+    cause = str(facts.get("cause") or "")
+    expected, read, missed = (facts.get(name) for name in ("expected", "read", "missed"))
+    slots = SLOTS.say(lang, expected=expected, read=read) if expected is not None and read is not None else amount(None)
+    return Row(
+        f"{agent.agent}/{meter}",
+        (
+            Cell(meter, OF_AGENT.say(lang, agent=agent.agent)),
+            _state_cell(agent.online, state, cause, lang),
+            Cell(slots, MISSED.say(lang, n=missed) if missed else "", tone="warn" if missed else ""),
+            Cell(ago(facts.get("last"), now_ms, lang), tone="" if well else "warn"),
+        ),
+    )
+
+
+def _state_cell(online: bool, state: str, cause: str, lang: Lang) -> Cell:
+    if not online:
+        return Cell(OFFLINE.say(lang), tone="bad")
+    note = named(CAUSES, cause, lang) if cause else ""
+    return Cell(named(STATES, state, lang) or amount(None), note, "good" if state in GOOD_STATES else "bad")
+
+
+def gap_rows(gaps: Iterable[GapRow], now_ms: int, zone: ZoneInfo, lang: Lang) -> tuple[Row, ...]:
+    return tuple(_gap(gap, now_ms, zone, lang) for gap in gaps)
+
+
+def _gap(gap: GapRow, now_ms: int, zone: ZoneInfo, lang: Lang) -> Row:
+    lasts = gap.end_ms is None
+    length = span((now_ms if gap.end_ms is None else gap.end_ms) - gap.start_ms, lang)
+    return Row(
+        f"{gap.agent}/{gap.meter}/{gap.start_ms}",
+        (
+            Cell(gap.meter, OF_AGENT.say(lang, agent=gap.agent)),
+            Cell(clock(gap.start_ms, zone, now_ms)),
+            Cell(length, LASTS.say(lang) if lasts else "", tone="bad" if lasts else ""),
+            Cell(f"{gap.missed:,}"),
+            Cell(named(CAUSES, gap.cause, lang)),
+        ),
+    )

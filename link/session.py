@@ -37,6 +37,15 @@ WINDOW = 500
 GOODBYE_S = 3.0
 
 
+class _Client(Client):
+    """paho leaves the socket of a failed TLS handshake open; ssl closes it when it shakes hands while it wraps."""
+
+    tls: ssl.SSLContext
+
+    def _ssl_wrap_socket(self, tcp_sock: socket.socket) -> ssl.SSLSocket:
+        return self.tls.wrap_socket(tcp_sock, server_hostname=self.host)
+
+
 class Session:
     """A session under way. `ended` becomes the reason once it is over; every waiting publish then returns False."""
 
@@ -58,7 +67,7 @@ class Session:
 
     def _make_client(self, will: Will) -> Client:
         address = self._endpoint.address
-        client = Client(
+        client = _Client(
             CallbackAPIVersion.VERSION2,
             client_id=address.client_id,
             clean_session=True,
@@ -71,7 +80,8 @@ class Session:
         if address.username is not None:
             client.username_pw_set(address.username, address.password)
         if self._endpoint.tls is not None:
-            client.tls_set_context(self._endpoint.tls)
+            client.tls = self._endpoint.tls
+            client.tls_set_context(client.tls)
         client.on_connect = self._on_connect
         client.on_subscribe = self._on_subscribe
         client.on_publish = self._on_publish

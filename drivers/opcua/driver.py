@@ -133,9 +133,17 @@ async def _opened(line: OpcUaLine) -> AsyncIterator[Session]:
     with asyncua_errors(line.url):
         client = BoundedClient(line.url, line.timeout)
     try:
-        with asyncua_errors(line.url):
-            async with asyncio.timeout(line.timeout):
-                await client.open(line.user, line.password)
+        await _enter(client, line)
         yield OpcUaSession(client, line.url, line.timeout)
     finally:
         await _close(client)
+
+
+async def _enter(client: BoundedClient, line: OpcUaLine) -> None:
+    """Connect; a server that refuses us (a user, a certificate) is as good as not there."""
+    try:
+        with asyncua_errors(line.url):
+            async with asyncio.timeout(line.timeout):
+                await client.open(line.user, line.password)
+    except MeterRefused as error:
+        raise MeterUnreachable(f"{line.url}: {error.detail}") from error

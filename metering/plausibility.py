@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
-from metering.factor import FactorSet, FuelRow, GridRow, HeatRow, Row
+from metering.factor_set import FactorSet, FuelRow, GridRow, HeatRow, Row
 from metering.quantity import Quantity, unit
 from metering.text import Text
 

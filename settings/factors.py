@@ -3,8 +3,7 @@
 from pathlib import Path
 
 from metering.errors import SettingsError, SettingsFaults
-from metering.factor import FactorSet, FuelRow, GridRow, Row
-from metering.plausibility import plausibility_faults
+from metering.factor import FactorSet, FuelRow, GridRow, Row, plausibility_faults
 from metering.text import Text
 from settings.document import Document, read
 from settings.faults import nearest
@@ -39,9 +38,7 @@ def factor_path(name: str | Path) -> Path:
     if str(name) not in known:
         near = nearest(str(name), known)
         remedy = _DID_YOU_MEAN if near else _KNOWN
-        raise SettingsFaults(
-            [SettingsError(str(name), _UNKNOWN, remedy, factor_set=str(name), near=near, known=", ".join(known))]
-        )
+        raise SettingsFaults([SettingsError(str(name), _UNKNOWN, remedy, near=near, known=", ".join(known))])
     return config_dir() / "factors" / f"{name}.yaml"
 
 
@@ -65,7 +62,7 @@ def _keys(factors: FactorSet, row: Row) -> Keys:
     return "heat", [held.id for held in factors.heat].index(row.id)
 
 
-_UNKNOWN = Text("没有因子集 {factor_set}", "there is no factor set {factor_set}")
+_UNKNOWN = Text("没有这个因子集", "there is no such factor set")
 _DID_YOU_MEAN = Text("是不是 {near}？", "Did you mean {near}?")
 _KNOWN = Text(
     "已有：{known}；也可以写自己的文件（*.yaml）的路径",

@@ -10,10 +10,11 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from agent.ledger import Ledger, StoreDamaged, with_losses
+from agent.ledger import Ledger, StoreDamaged, decoded, with_losses
 from agent.lock import Lock
 from agent.ranges import Ranges
 from agent.ring import Ring
@@ -70,6 +71,8 @@ class Books:
         self._set_aside = ""
         self.receipts: deque[Receipt] = deque()
         self.stopped_cleanly = False
+        self._opened_at_id = 0
+        self._renumbered = False
 
     # -- opening and closing
 
@@ -84,6 +87,7 @@ class Books:
             self._leave_disk(error)
         if self._ledger is not None and self._ring is None:
             self.stopped_cleanly = self._ledger.fact("stopped") == str(self._ledger.last_id)
+            self._opened_at_id = self._ledger.last_id
 
     def _open_ledger(self) -> Ledger:
         path = self._settings.path
@@ -190,7 +194,7 @@ class Books:
             self._leave_disk(error)
 
     def _bring_back(self, ring: Ring, ledger: Ledger) -> None:
-        if not ledger.knows(ring.head.stream) and ledger.last_id >= ring.first_id:
+        if ring.head.stream not in ledger.streams and ledger.last_id >= ring.first_id:
             ring.shift(ledger.last_id + 1 - ring.first_id)
         rows = list(ring.rows.values())
         for at in range(0, len(rows), AT_ONCE):
@@ -251,6 +255,33 @@ class Books:
         for name in names[:-_KEPT_DAMAGED]:
             for end in ("", "-wal", "-shm"):
                 Path(path.parent / f"{name}{end}").unlink(missing_ok=True)
+
+    # -- numbers that were given twice
+
+    def renumber(self, stream: str) -> list[Sealed]:
+        """Begin a new stream, and give what this run put into `stream` new numbers; once in a run.
+
+        Called when the ingester knows numbers of our stream that we never gave: the file is an older copy of itself, and
+        its numbers were given a second time.
+        """
+        ledger = self._ledger
+        if ledger is None or self._ring is not None or self._renumbered or stream != ledger.head_stream:
+            return []
+        self._renumbered = True
+        end, at = ledger.last_id, self._opened_at_id
+        ledger.begin(self._world.new_id())
+        log.error("outbox: its file is an older copy of itself; a new stream begins")
+        again: list[Sealed] = []
+        while at < end and (rows := self._read(partial(Ledger.rows_after, after_id=at, end_id=end, limit=AT_ONCE))):
+            again += self.put([batch for row in rows if (batch := decoded(row))])
+            at = rows[-1].id
+        if self._ledger is not None:
+            self._ledger.mark_delivered([(self._opened_at_id + 1, end)])
+        return again
+
+    def streams(self) -> dict[str, int]:
+        found = self._ledger.streams if self._ledger is not None else {}
+        return found | ({self._ring.head.stream: self._ring.head.seq} if self._ring is not None else {})
 
     # -- reading
 

@@ -181,9 +181,6 @@ class Ledger:
         self._find_first()
         return losses
 
-    def knows(self, stream: str) -> bool:
-        return stream in self._streams
-
     def follow(self, head: Head) -> None:
         """Let the next batch follow one that was sealed elsewhere."""
         if head.id > self.last_id or head.stream not in self._streams:
@@ -261,17 +258,23 @@ class Ledger:
         """Return up to `limit` batches without a receipt, oldest first; damaged ones are given up, not returned."""
         rows: list[Sealed] = []
         for first, last in self._delivered.known.missing(max(after_id + 1, self.first_id), self.last_id):
-            rows += self._span(first, last, limit - len(rows))
-            if len(rows) >= limit:
-                break
-        return [row for row in rows if self._is_whole(row)]
+            while first <= last and len(rows) < limit:
+                found = self._span(first, last, limit)
+                rows += [row for row in found if self._is_whole(row)]
+                first = found[-1].id + 1 if found else last + 1
+        return rows[:limit]
+
+    @property
+    def streams(self) -> dict[str, int]:
+        """Each stream in the file, with the highest number given in it."""
+        return {stream: last_seq for stream, (_, last_seq) in self._streams.items()}
 
     def stretch(self, stream: str, first_seq: int, last_seq: int, limit: int) -> list[Sealed]:
         """Return what is left of a stretch of a stream, delivered or not."""
         if stream not in self._streams:
             return []
-        offset, _ = self._streams[stream]
-        rows = self._span(offset + first_seq, offset + last_seq, limit)
+        offset, highest = self._streams[stream]
+        rows = self._span(offset + max(first_seq, 1), offset + min(last_seq, highest), limit)
         return [row for row in rows if row.stream == stream and self._is_whole(row)]
 
     def newest(self, limit: int, before_id: int | None = None) -> list[tuple[int, Batch]]:
@@ -281,6 +284,14 @@ class Ledger:
             found = self._db.execute(sql, (before_id if before_id is not None else self.last_id + 1, limit)).fetchall()
         rows = [row_of(columns) for columns in found]
         return [(row.id, batch) for row in rows if (batch := decoded(row))]
+
+    def rows_after(self, after_id: int, end_id: int, limit: int) -> list[Sealed]:
+        """Return the batches between two ids, delivered or not."""
+        return [row for row in self._span(after_id + 1, end_id, limit) if self._is_whole(row)]
+
+    @property
+    def head_stream(self) -> str:
+        return self.head.stream if self.head else ""
 
     def _span(self, first: int, last: int, limit: int) -> list[Sealed]:
         sql = SELECT + "WHERE id BETWEEN ? AND ? ORDER BY id LIMIT ?"

@@ -52,6 +52,17 @@ class Outbox:
         """Return the last batches with their ids, newest first."""
         return await self._worker.run(self._books.newest, limit, before_id)
 
+    async def streams(self) -> dict[str, int]:
+        """Return each stream there is, with the highest number given in it."""
+        return await self._worker.run(self._books.streams)
+
+    async def renumber(self, stream: str) -> list[Sealed]:
+        """Give what this run put into `stream` new numbers in a new stream, once a run; return it.
+
+        For an ingester that knows numbers we never gave: our file was restored from an older copy.
+        """
+        return await self._worker.run(self._books.renumber, stream)
+
     async def tidy(self) -> None:
         """Write waiting receipts, delete what was kept long enough, try the disk again if it was away."""
         await self._worker.run(self._books.tidy)

@@ -174,6 +174,8 @@ class AgentStatus(_Wire, omit_defaults=False, frozen=True, kw_only=True):
     outbox_bytes: int = 0
     silent_since: int | None = None
     """Since when the ingester has given no receipt for what waits."""
+    alarms: list[str] = []
+    """What the agent cannot mend by itself: a disk that refuses, a damaged outbox that was set aside."""
     lines: dict[str, dict[str, Any]] = {}
     """Per line: state and counters."""
     meters: dict[str, dict[str, Any]] = {}

@@ -1,0 +1,54 @@
+"""What came of one request to one meter: values and when they were asked for, or why there are none."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from agent.wiring import Meter
+from drivers.contract import Value
+from metering.errors import BadFrame, MeterError, MeterRefused, MeterSilent
+from metering.reading import Quality
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    measured_ms: int
+    """When the request was sent, Unix ms."""
+    values: Sequence[Value]
+    round_trip_ms: float = 0.0
+    error: MeterError | None = None
+
+
+class Wire(Protocol):
+    """A line as its owner uses it. Closed by leaving `poll` alone and calling `close`."""
+
+    async def poll(self, meter: Meter) -> list[Answer]:
+        """Ask a meter for all its points.
+
+        Returns:
+            One answer per request made; a failed one carries its error and None for each of its points.
+
+        Raises:
+            LineDown: the line or connection could not be opened; no meter on it can be asked.
+        """
+        ...
+
+    async def close(self) -> None: ...
+
+
+class LineDown(Exception):
+    """The line itself cannot be opened, or waits before it is tried again; `error` says why."""
+
+    def __init__(self, error: MeterError) -> None:
+        self.error = error
+        super().__init__(str(error))
+
+
+def refused(points: Sequence[str], measured_ms: int, error: MeterError) -> Answer:
+    """Return the answer of a request that failed: no values, and the quality says why."""
+    quality = Quality.TIMEOUT
+    if isinstance(error, BadFrame | MeterRefused):
+        quality = Quality.PROTOCOL_ERROR
+    elif not isinstance(error, MeterSilent):
+        quality = Quality.BAD
+    return Answer(measured_ms, [Value(point, None, quality) for point in points], error=error)

@@ -1,0 +1,209 @@
+"""The agent as a whole: every part is a context or a task of one group, and all stop in order.
+
+On `stop` the polling ends: a read under way finishes or times out. Then what was collected is stored, the publisher has
+a goodbye of at most 3 s, and what is left waits in the outbox. All of it takes at most 5 s.
+"""
+
+import asyncio
+import hashlib
+import json
+import logging
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any, Protocol
+
+from agent.batch import Collector, Origin
+from agent.books import OutboxSettings
+from agent.gaps import GapBook
+from agent.line import LineOwner
+from agent.outbox import Outbox, open_outbox
+from agent.publish import Publisher
+from agent.start import begin_gaps, first_events, former_run
+from agent.status import Reporter, will
+from agent.wiring import Wiring, wire
+from link import control
+from link.world import BrokerAddress, World
+from metering.wire import Topics
+from settings.agent import AgentSettings
+from settings.document import Document
+
+log = logging.getLogger(__name__)
+
+FLUSH_S = 1.0
+TIDY_S = 10.0
+GOODBYE_S = 3.0
+LAST_READ_S = 1.5
+"""Longest wait for reads under way when told to stop."""
+_SECRETS = ("password", "token", "secret")
+
+
+class Notify(Protocol):
+    """What the service manager is told."""
+
+    def ready(self) -> None: ...
+
+    def stopping(self) -> None: ...
+
+    def status(self, line: str) -> None: ...
+
+
+def control_socket(outbox: Path) -> Path:
+    """Return where a running agent answers: beside its outbox."""
+    return outbox.with_name("agent.sock")
+
+
+def without_secrets(data: Any) -> Any:
+    """Return settings as they may be sent and kept."""
+    if isinstance(data, dict):
+        return {
+            key: "***" if any(word in str(key).lower() for word in _SECRETS) else without_secrets(value)
+            for key, value in data.items()
+        }
+    return [without_secrets(item) for item in data] if isinstance(data, list) else data
+
+
+def configuration(document: Document) -> tuple[str, str]:
+    """Return the configuration's text without secrets, and its SHA-256."""
+    text = json.dumps(without_secrets(document.data), ensure_ascii=False, sort_keys=True, default=str)
+    return text, hashlib.sha256(text.encode()).hexdigest()
+
+
+async def run(
+    settings: AgentSettings,
+    document: Document,
+    world: World,
+    stop: asyncio.Event,
+    notify: Notify | None = None,
+    progress: Callable[[], None] = lambda: None,
+) -> None:
+    """Run the agent until `stop` is set. `progress` is called as long as the polling really goes on.
+
+    Raises:
+        SettingsFaults: the lines or meters are wrong.
+        StoreBusy: another agent has the outbox.
+        LineBusy: the control socket cannot be made.
+        BrokerUnreachable: the broker's address can never work.
+    """
+    wiring = wire(settings, document)
+    async with AsyncExitStack() as stack:
+        agent = await _Agent.open(settings, document, wiring, world, stack)
+        if notify is not None:
+            notify.ready()
+            notify.status(f"{len(wiring.lines)} lines, {len(list(wiring.meters))} meters")
+        await agent.run(stop, progress, notify)
+
+
+class _Agent:
+    """All parts, wired together."""
+
+    def __init__(self, world: World, outbox: Outbox, publisher: Publisher, collector: Collector, gaps: GapBook) -> None:
+        self._world = world
+        self._outbox = outbox
+        self._publisher = publisher
+        self._collector = collector
+        self._gaps = gaps
+        self._lines: list[LineOwner] = []
+        self._reporter: Reporter
+
+    @classmethod
+    async def open(
+        cls, settings: AgentSettings, document: Document, wiring: Wiring, world: World, stack: AsyncExitStack
+    ) -> "_Agent":
+        text, config = configuration(document)
+        agent, topics = settings.agent.id, Topics(settings.agent.site)
+        box = settings.outbox
+        outbox = await stack.enter_async_context(
+            open_outbox(OutboxSettings(box.path, box.max_size, box.keep_delivered), world)
+        )
+        broker = await stack.enter_async_context(
+            world.broker(_address(settings), (topics.receipt(agent), topics.ingester_status), will(topics, agent))
+        )
+        publisher = Publisher(outbox, broker, world, topics, agent)
+        collector = Collector(Origin(settings.agent.site, agent, config, wiring.points), world)
+        self = cls(world, outbox, publisher, collector, GapBook())
+        await self._remember(wiring, config, text)
+        changed = asyncio.Event()
+        self._lines = [LineOwner(line, world, collector, self._gaps, changed.set) for line in wiring.lines]
+        self._reporter = Reporter(agent, config, world, topics, outbox, broker, publisher, self._lines, changed)
+        await stack.enter_async_context(control.serve(control_socket(box.path), {"status": self._answer_status}))
+        return self
+
+    async def _remember(self, wiring: Wiring, config: str, text: str) -> None:
+        """Tell how the run before ended, and open the gaps that the stop has made."""
+        clean = self._outbox.stopped_cleanly
+        former = await former_run(self._outbox, [meter.id for meter in wiring.meters])
+        now_ms = self._world.now_ms()
+        begin_gaps(former, clean, self._world.boot_id, wiring.meters, self._gaps, now_ms, self._world.uptime())
+        self._collector.tell(first_events(former, clean, now_ms, config, text))
+
+    async def _answer_status(self, _: dict[str, Any]) -> dict[str, Any]:
+        return await self._reporter.live()
+
+    async def run(self, stop: asyncio.Event, progress: Callable[[], None], notify: Notify | None) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            polling = [tasks.create_task(owner.run(stop), name=owner.line.id) for owner in self._lines]
+            others = [
+                tasks.create_task(self._publisher.run(), name="publisher"),
+                tasks.create_task(self._reporter.run(), name="status"),
+                tasks.create_task(self._flush(progress), name="flush"),
+                tasks.create_task(self._tidy(), name="tidy"),
+            ]
+            await stop.wait()
+            if notify is not None:
+                notify.stopping()
+            await _ended(polling)
+            self._collector.tell(self._gaps.still_open())
+            await self._store()
+            await self._say_goodbye()
+            for task in others:
+                task.cancel()
+
+    async def _flush(self, progress: Callable[[], None]) -> None:
+        turns = -1
+        while True:
+            await self._world.sleep(FLUSH_S)
+            await self._store()
+            before, turns = turns, sum(owner.turns for owner in self._lines)
+            if turns != before:
+                progress()
+
+    async def _store(self) -> None:
+        """Put what was collected into the outbox, and offer it to the publisher."""
+        self._collector.tell(self._gaps.due(self._world.uptime()))
+        drafts = self._collector.drafts()
+        if drafts:
+            self._publisher.offer(await self._outbox.put(drafts))
+
+    async def _tidy(self) -> None:
+        while True:
+            await self._world.sleep(TIDY_S)
+            await self._outbox.tidy()
+
+    async def _say_goodbye(self) -> None:
+        """Let the publisher send what is new, and say that we go."""
+        try:
+            async with asyncio.timeout(GOODBYE_S):
+                while self._reporter.broker.connected and self._publisher.unsent:
+                    await self._world.sleep(0.02)
+                if self._reporter.broker.connected:
+                    await self._reporter.publish(online=False)
+        except TimeoutError:
+            log.info("the rest waits in the outbox")
+
+
+async def _ended(polling: list[asyncio.Task[None]]) -> None:
+    """Wait for reads under way; end those that take longer."""
+    if polling:
+        _, late = await asyncio.wait(polling, timeout=LAST_READ_S)
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
+
+
+def _address(settings: AgentSettings) -> BrokerAddress:
+    mqtt = settings.mqtt
+    return BrokerAddress(
+        url=mqtt.url, client_id=f"tanbiao-{settings.agent.site}-{settings.agent.id}", username=mqtt.username,
+        password=mqtt.password, ca=str(mqtt.ca) if mqtt.ca else None,
+    )  # fmt: skip

@@ -1,0 +1,253 @@
+"""The publisher: what waits in the outbox goes to the broker, until the ingester has receipted it.
+
+Promises
+    * Only a receipt settles a batch; the broker's acknowledgement does not.
+    * At most `WINDOW` batches are under way. Live ones leave first; the backlog goes beside them, oldest first, at most
+      `BACKLOG_PER_S` a second and in half the window.
+    * What has no receipt is sent again after 10 s, then ever more rarely (300 s), and at once when the connection or the
+      ingester begins anew.
+    * A receipt is believed for our own streams only, and never beyond what was given a number.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from dataclasses import dataclass, field
+
+from agent.outbox import Outbox
+from agent.sealed import Sealed
+from link.world import Broker, Connected, Disconnected, Message, World
+from metering.errors import MalformedBatch
+from metering.wire import IngesterStatus, Receipt, Topics, decode_as, unpack
+
+log = logging.getLogger(__name__)
+
+WINDOW = 64
+BACKLOG_PER_S = 50.0
+SENDERS = 8
+RESEND_S = 10.0
+LONGEST_RESEND_S = 300.0
+SILENT_AFTER_S = 15.0
+_BACKLOG_CHUNK = 16
+_MOST_ASKED = 100
+
+
+@dataclass(slots=True)
+class _Flight:
+    """A batch under way."""
+
+    row: Sealed
+    tries: int = 0
+    due_s: float = 0.0
+    """When to send it (again)."""
+    sending: bool = False
+
+
+@dataclass
+class Publisher:
+    """Sends and resends; `run` lives as long as the agent."""
+
+    outbox: Outbox
+    broker: Broker
+    world: World
+    topics: Topics
+    agent: str
+    _window: dict[tuple[str, int], _Flight] = field(default_factory=dict)
+    _live: deque[Sealed] = field(default_factory=deque)
+    _asked: deque[tuple[str, int, int]] = field(default_factory=deque)
+    _cursor: int = 0
+    """The backlog is read after this id."""
+    _behind: bool = True
+    """Whether the outbox may hold batches that were not offered live."""
+    _given: dict[str, int] = field(default_factory=dict)
+    """stream -> highest number given."""
+    _epoch: str = ""
+    _wake: asyncio.Event = field(default_factory=asyncio.Event)
+    _unanswered_since_ms: int | None = None
+    sent: int = 0
+    receipted: int = 0
+
+    async def run(self) -> None:
+        """Publish until cancelled."""
+        self._given = await self.outbox.streams() | self._given
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._listen(), name="receipts")
+            tasks.create_task(self._feed(), name="backlog")
+            for number in range(SENDERS):
+                tasks.create_task(self._send_all(), name=f"sender-{number}")
+
+    # -- what comes in
+
+    def offer(self, rows: list[Sealed]) -> None:
+        """Take batches that were just stored, to be sent before anything older."""
+        for row in rows:
+            self._given[row.stream] = max(row.seq, self._given.get(row.stream, 0))
+        if not self.broker.connected:
+            self._behind = self._behind or bool(rows)
+            return
+        self._live.extend(rows)
+        while len(self._live) > WINDOW:
+            self._live.popleft()
+            self._behind = True
+        self._wake.set()
+
+    async def _listen(self) -> None:
+        receipts = self.topics.receipt(self.agent)
+        async for event in self.broker.events():
+            match event:
+                case Connected():
+                    log.info("connected to the broker")
+                    self._begin_anew()
+                case Disconnected(reason):
+                    log.warning("no connection to the broker: %s", reason)
+                case Message(topic, payload) if topic == receipts:
+                    await self._receive(payload)
+                case Message(topic, payload) if topic == self.topics.ingester_status:
+                    self._hear_of_ingester(payload)
+                case _:
+                    pass
+
+    def _begin_anew(self) -> None:
+        """Send all again that has no receipt, and look through the outbox from its beginning."""
+        for flight in self._window.values():
+            flight.tries, flight.due_s = 0, 0.0
+        self._cursor, self._behind = 0, True
+        self._wake.set()
+
+    def _hear_of_ingester(self, payload: bytes) -> None:
+        try:
+            status = decode_as(IngesterStatus, unpack(payload))
+        except MalformedBatch as error:
+            log.warning("ingester status not understood: %s", error)
+            return
+        if status.online and status.epoch != self._epoch:
+            if self._epoch:
+                log.info("the ingester began anew")
+            self._epoch = status.epoch
+            self._begin_anew()
+
+    async def _receive(self, payload: bytes) -> None:
+        try:
+            receipt = decode_as(Receipt, unpack(payload))
+        except MalformedBatch as error:
+            log.warning("receipt not understood: %s", error)
+            return
+        if max([receipt.through, *receipt.also]) > self._given.get(receipt.stream, 0):
+            if receipt.stream in self._given:
+                await self._doubt(receipt)
+            return
+        self._settle(receipt)
+        for first, last in receipt.resend:
+            if first <= last and len(self._asked) < _MOST_ASKED:
+                self._asked.append((receipt.stream, first, last))
+        self._wake.set()
+
+    async def _doubt(self, receipt: Receipt) -> None:
+        """Deal with a receipt beyond what was given: settle nothing; our file may be an older copy of itself."""
+        log.warning("a receipt through %d of stream %s, beyond what was given", receipt.through, receipt.stream)
+        again = await self.outbox.renumber(receipt.stream)
+        if again:
+            self._window = {key: flight for key, flight in self._window.items() if key[0] != receipt.stream}
+            self.offer(again)
+
+    def _settle(self, receipt: Receipt) -> None:
+        also = set(receipt.also)
+        settled = [
+            key for key in self._window
+            if key[0] == receipt.stream and (key[1] <= receipt.through or key[1] in also)
+        ]  # fmt: skip
+        for key in settled:
+            del self._window[key]
+        self.receipted += len(settled)
+        self.outbox.settle(receipt)
+        self._unanswered_since_ms = self.world.now_ms() if self._window else None
+
+    @property
+    def silent_since(self) -> int | None:
+        """Since when the ingester has given no receipt for what was sent, Unix ms."""
+        since = self._unanswered_since_ms
+        return since if since is not None and self.world.now_ms() - since > SILENT_AFTER_S * 1000 else None
+
+    @property
+    def unsent(self) -> int:
+        """Live batches that the broker has not acknowledged yet."""
+        return len(self._live) + sum(flight.sending for flight in self._window.values())
+
+    # -- what goes out
+
+    async def _send_all(self) -> None:
+        while True:
+            flight = self._next() if self.broker.connected else None
+            if flight is None:
+                await self._rest()
+            else:
+                await self._send(flight)
+
+    async def _rest(self) -> None:
+        self._wake.clear()
+        try:
+            async with asyncio.timeout(0.5):
+                await self._wake.wait()
+        except TimeoutError:
+            return
+
+    def _next(self) -> _Flight | None:
+        """Return what to send now: live batches first, then what is due again."""
+        while self._live and len(self._window) < WINDOW:
+            flight = self._board(self._live.popleft())
+            if flight is not None:
+                return flight
+        now_s = self.world.uptime()
+        return next((one for one in self._window.values() if not one.sending and one.due_s <= now_s), None)
+
+    def _board(self, row: Sealed) -> _Flight | None:
+        """Take a batch into the window, unless it is there."""
+        key = row.stream, row.seq
+        if key in self._window:
+            return None
+        self._window[key] = flight = _Flight(row)
+        self._given[row.stream] = max(row.seq, self._given.get(row.stream, 0))
+        return flight
+
+    async def _send(self, flight: _Flight) -> None:
+        flight.sending = True
+        flight.tries += 1
+        wait_s = min(LONGEST_RESEND_S, RESEND_S * 2.0 ** min(flight.tries - 1, 10))
+        flight.due_s = self.world.uptime() + wait_s * (1 + self.world.random.random() / 4)
+        try:
+            acknowledged = await self.broker.publish(self.topics.data(self.agent), flight.row.payload)
+        finally:
+            flight.sending = False
+        self.sent += acknowledged
+        if self._unanswered_since_ms is None:
+            self._unanswered_since_ms = self.world.now_ms()
+        if not acknowledged:
+            flight.due_s = max(flight.due_s if self.broker.connected else 0.0, self.world.uptime() + 1.0)
+
+    # -- the backlog
+
+    async def _feed(self) -> None:
+        """Bring batches from the outbox into the window, as long as there are any that were not offered live."""
+        while True:
+            room = WINDOW // 2 - len(self._window)
+            if not (self.broker.connected and room > 0 and (self._behind or self._asked)):
+                await self.world.sleep(0.2)
+                continue
+            rows = await self._older(min(room, _BACKLOG_CHUNK))
+            boarded = sum(self._board(row) is not None for row in rows)
+            if boarded:
+                self._wake.set()
+            await self.world.sleep(max(boarded, 1) / BACKLOG_PER_S)
+
+    async def _older(self, limit: int) -> list[Sealed]:
+        if self._asked:
+            stream, first, last = self._asked.popleft()
+            rows = await self.outbox.stretch(stream, first, last, limit)
+            if rows and rows[-1].seq < last:
+                self._asked.appendleft((stream, rows[-1].seq + 1, last))
+            return rows
+        rows = await self.outbox.unreceipted_after(self._cursor, limit)
+        self._behind = bool(rows)
+        if rows:
+            self._cursor = rows[-1].id
+        return rows

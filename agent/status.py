@@ -1,0 +1,86 @@
+"""What the agent says of itself: a retained message every 5 s or on change, and the answer on the control socket."""
+
+import asyncio
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from agent.line import LineOwner
+from agent.outbox import Outbox
+from agent.publish import BACKLOG_PER_S, Publisher
+from link.world import Broker, Will, World
+from metering.wire import AgentStatus, Topics, encode, pack
+
+EVERY_S = 5.0
+
+
+def own_version() -> str:
+    """Return the version of the installed distribution."""
+    try:
+        return version("tanbiao")
+    except PackageNotFoundError:
+        return "0"
+
+
+def will(topics: Topics, agent: str) -> Will:
+    """Return what the broker says for us when we are gone."""
+    offline = AgentStatus(online=False, agent=agent, version=own_version(), at=0)
+    return Will(topics.status(agent), encode(offline))
+
+
+@dataclass
+class Reporter:
+    """Puts the status together and publishes it."""
+
+    agent: str
+    config: str
+    world: World
+    topics: Topics
+    outbox: Outbox
+    broker: Broker
+    publisher: Publisher
+    lines: list[LineOwner]
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when something changed that should not wait 5 s."""
+
+    async def run(self) -> None:
+        """Publish until cancelled."""
+        while True:
+            self.changed.clear()
+            if self.broker.connected:
+                await self.publish(online=True)
+            try:
+                async with asyncio.timeout(EVERY_S):
+                    await self.changed.wait()
+                await self.world.sleep(0.2)  # changes come in flocks
+            except TimeoutError:
+                continue
+
+    async def publish(self, online: bool) -> None:
+        payload = pack(encode(await self.status(online)))
+        await self.broker.publish(self.topics.status(self.agent), payload, retain=True)
+
+    async def status(self, online: bool = True) -> AgentStatus:
+        health = await self.outbox.health()
+        return AgentStatus(
+            online=online, agent=self.agent, version=own_version(), at=self.world.now_ms(), config=self.config,
+            clock=self.world.clock_state(), stream=health.stream, last_seq=health.last_seq,
+            unreceipted=health.unreceipted, outbox_bytes=health.bytes, silent_since=self.publisher.silent_since,
+            alarms=[text for text in (health.volatile, health.set_aside) if text],
+            lines={owner.line.id: owner.counters.report() for owner in self.lines},
+            meters={
+                meter: counters.report() | {"line": owner.line.id}
+                for owner in self.lines for meter, counters in owner.meters.items()
+            },
+        )  # fmt: skip
+
+    async def live(self) -> dict[str, Any]:
+        """Return the answer to `tanbiao agent status`: the status, the connection and when the backlog will be through."""
+        status = await self.status()
+        return {
+            **{name: getattr(status, name) for name in status.__struct_fields__},
+            "connected": self.broker.connected,
+            "sent": self.publisher.sent,
+            "receipted": self.publisher.receipted,
+            "backlog_eta_s": round(status.unreceipted / BACKLOG_PER_S) if self.broker.connected else None,
+        }

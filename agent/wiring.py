@@ -1,0 +1,177 @@
+"""From the settings to lines and meters that can be polled: drivers, addresses, profiles and points, all checked.
+
+Nothing here touches the network. All that is wrong is found in one go, each fault at its place in the file.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from pydantic import BaseModel
+
+from drivers.catalogue import driver as driver_named
+from drivers.contract import Driver, ExchangeLine, MeterPlan
+from metering.errors import MeteringError, SettingsError, SettingsFaults
+from metering.profile import Profile
+from metering.text import Text
+from settings.agent import AgentSettings, MeterSection
+from settings.document import Document
+from settings.profiles import load_profile
+
+
+@dataclass(frozen=True)
+class Meter:
+    """One meter as its line polls it."""
+
+    id: str
+    line: str
+    plan: MeterPlan
+    interval_ms: int
+    phase_ms: int
+    """Its slots lie this long after the multiples of the interval."""
+    indices: Mapping[str, int]
+    """Point name -> index into `Wiring.points`."""
+    counters: frozenset[str]
+    """Points whose bytes are kept now and then."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One physical line: its driver, the checked settings, its meters in the order of the file."""
+
+    id: str
+    driver: Driver
+    settings: BaseModel
+    meters: tuple[Meter, ...]
+
+
+@dataclass(frozen=True)
+class Wiring:
+    lines: tuple[Line, ...]
+    points: tuple[tuple[str, str], ...]
+    """(`meter/point`, unit) of everything that is read."""
+
+    @property
+    def meters(self) -> Iterator[Meter]:
+        return (meter for line in self.lines for meter in line.meters)
+
+
+def wire(settings: AgentSettings, document: Document) -> Wiring:
+    """Return the lines with their meters.
+
+    Raises:
+        SettingsFaults: all that is wrong, in the order of the file.
+    """
+    wiring = _Wirer(settings, document)
+    lines = tuple(wiring.lines())
+    if wiring.faults:
+        raise document.faults(wiring.faults)
+    return Wiring(lines, tuple(wiring.points))
+
+
+class _Wirer:
+    def __init__(self, settings: AgentSettings, document: Document) -> None:
+        self._settings = settings
+        self._document = document
+        self.faults: list[SettingsError] = []
+        self.points: list[tuple[str, str]] = []
+        self._ports: dict[str, str] = {}
+        self._phases = _phases({name: round(meter.interval * 1000) for name, meter in settings.meters.items()})
+
+    def lines(self) -> Iterator[Line]:
+        for id_ in self._settings.lines:
+            meters = {name: meter for name, meter in self._settings.meters.items() if meter.line == id_}
+            profiles = {name: load_profile(meter.profile) for name, meter in meters.items()}
+            driver = self._driver(id_)
+            if driver is None:
+                continue
+            line = self._line(id_, driver, profiles)
+            wired = tuple(self._meters(driver, meters, profiles))
+            if line is not None:
+                self._check_port(id_, line)
+                yield Line(id_, driver, line, wired)
+
+    def _driver(self, line: str) -> Driver | None:
+        try:
+            return driver_named(self._settings.lines[line].driver)
+        except SettingsFaults:
+            raise
+        except MeteringError as error:
+            self.faults.append(self._document.fault(("lines", line, "driver"), error.sentence, **error.values))
+            return None
+
+    def _line(self, id_: str, driver: Driver, profiles: Mapping[str, Profile]) -> BaseModel | None:
+        """Return the line's settings; what it leaves open on a serial line comes from its meters' profiles."""
+        given = dict(self._document.data["lines"][id_])
+        if "serial" in given:
+            for profile in profiles.values():
+                given = {**profile.line, **given}
+        if "driver" not in driver.line_model.model_fields:
+            given.pop("driver", None)
+        return self._checked(driver.line_model, ("lines", id_), given)
+
+    def _checked(self, model: type[BaseModel], keys: tuple[str, ...], data: Mapping[str, object]) -> BaseModel | None:
+        try:
+            return self._document.check(model, keys, data)
+        except SettingsFaults as error:
+            self.faults += error.faults
+            return None
+
+    def _check_port(self, id_: str, line: BaseModel) -> None:
+        if not isinstance(line, ExchangeLine):
+            return
+        kind = "tcp" if line.tcp else "serial"
+        port = str(line.tcp or line.serial)
+        other = self._ports.setdefault(port, id_)
+        if other != id_:
+            self._fault(("lines", id_, kind), _SAME_PORT, _ONE_OWNER, port=port, other=other)
+
+    def _meters(
+        self, driver: Driver, meters: Mapping[str, MeterSection], profiles: Mapping[str, Profile]
+    ) -> Iterator[Meter]:
+        addresses: dict[str, str] = {}
+        for name, meter in meters.items():
+            checked = self._checked(driver.meter_model, ("meters", name), meter.address)
+            if checked is None:
+                continue
+            address = checked.model_dump()
+            other = addresses.setdefault(repr(sorted(address.items())), name)
+            if other != name and address:
+                self._fault(("meters", name), _SAME_ADDRESS, _OTHER_ADDRESS, other=other, line=meter.line)
+            yield self._meter(driver, name, MeterPlan(name, address, profiles[name], meter.of(profiles[name])))
+
+    def _meter(self, driver: Driver, name: str, plan: MeterPlan) -> Meter:
+        section = self._settings.meters[name]
+        indices = {}
+        for point, of in plan.points.items():
+            wrong = driver.fault(of, plan.profile)
+            if wrong is not None:
+                self._fault(
+                    ("meters", name, "profile"), _BAD_POINT, None, profile=section.profile, point=point, wrong=wrong
+                )
+            indices[point] = len(self.points)
+            self.points.append((f"{name}/{point}", of.unit))
+        interval_ms = round(section.interval * 1000)
+        counters = frozenset(point for point, of in plan.points.items() if of.role == "counter")
+        return Meter(name, section.line, plan, interval_ms, self._phases[name], indices, counters)
+
+    def _fault(self, keys: tuple[str, ...], problem: Text, remedy: Text | None, **values: object) -> None:
+        self.faults.append(self._document.fault(keys, problem, remedy, **values))
+
+
+def _phases(intervals_ms: Mapping[str, int]) -> dict[str, int]:
+    """Spread the meters of one interval evenly over it, so that neither a line nor the processor is hit at once."""
+    alike: dict[int, list[str]] = {}
+    for name, interval_ms in intervals_ms.items():
+        alike.setdefault(interval_ms, []).append(name)
+    return {
+        name: at * interval_ms // len(names) for interval_ms, names in alike.items() for at, name in enumerate(names)
+    }
+
+
+_SAME_PORT = Text("{port} 已由线路 {other} 使用", "{port} is already used by the line {other}")
+_ONE_OWNER = Text("一个端口只能有一条线路：把仪表都写在那条线路上", "One port, one line: hang the meters on that line")
+_SAME_ADDRESS = Text(
+    "与线路 {line} 上的仪表 {other} 地址相同", "has the same address as the meter {other} on the line {line}"
+)
+_OTHER_ADDRESS = Text("检查仪表上的地址", "Check the address at the meter itself")
+_BAD_POINT = Text("{profile} 的测点 {point}：{wrong}", "point {point} of {profile}: {wrong}")

@@ -46,7 +46,7 @@ from ingester.store.contract import (
     Settled,
     Touched,
 )
-from ingester.store.known import Bridges, Drafts, Known, event_of, load
+from ingester.store.known import Drafts, Known, event_of, load
 from ingester.store.sampling import Array, convertible, joined, law, one_a_time
 from ingester.store.settled import SettledRanges
 from metering.errors import QuantityError, StoreBusy, StoreFailed
@@ -158,13 +158,11 @@ class DuckdbSeries:
 
     def commit(self, arrivals: Sequence[Arrived]) -> list[bool]:
         with self._transaction() as con:
-            settled, bridges = Drafts(self._known.settled), Bridges()
-            new = [settled.settle(arrived, bridges) for arrived in arrivals]
+            drafts = Drafts(self._known)
+            new = [drafts.settle(arrived) for arrived in arrivals]
             fresh = [arrived for arrived, is_new in zip(arrivals, new, strict=True) if is_new]
             readings = self._append_batches(con, fresh) if fresh else None
-        self._known.settled.update(settled.streams)
-        for stream, known in bridges.items():
-            self._known.bridges.setdefault(stream, {}).update(known)
+        drafts.adopt()
         if readings is not None:
             self._note_latest(readings, [arrived.batch.agent for arrived in fresh])
             self._known.next_n += len(fresh)

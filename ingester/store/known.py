@@ -18,7 +18,10 @@ event_of = msgspec.json.Decoder(Event).decode
 class Known:
     """What the store keeps in memory of its file; rebuilt from it on opening."""
 
+    stored: dict[tuple[str, str], SettledRanges]
+    """Batches whose bodies are in the store."""
     settled: dict[tuple[str, str], SettledRanges]
+    """Those, and what the agent says was lost."""
     bridges: dict[tuple[str, str], dict[int, str]]
     """Of streams with lost batches: the hash the chain goes on from, by the last lost seq."""
     points: dict[tuple[str, str], int]
@@ -30,45 +33,62 @@ class Known:
     next_n: int
 
 
-class Bridges(dict[tuple[str, str], dict[int, str]]):
-    """Per stream the bridges a commit adds."""
-
-
 class Drafts:
-    """What would be settled if the transaction succeeds."""
+    """What would be known if the transaction succeeds."""
 
-    def __init__(self, known: Mapping[tuple[str, str], SettledRanges]) -> None:
+    def __init__(self, known: Known) -> None:
         self._known = known
-        self.streams: dict[tuple[str, str], SettledRanges] = {}
+        self._stored: dict[tuple[str, str], SettledRanges] = {}
+        self._settled: dict[tuple[str, str], SettledRanges] = {}
+        self._bridges: dict[tuple[str, str], dict[int, str]] = {}
 
-    def settle(self, arrived: Arrived, bridges: Bridges) -> bool:
-        """Settle a batch and what it says was lost; False when it was known."""
+    def settle(self, arrived: Arrived) -> bool:
+        """Settle a batch and what it says was lost; False when its body is stored already.
+
+        A batch that was given up and arrives after all is no less welcome.
+        """
         batch = arrived.batch
-        ranges = self._of(batch.agent, batch.stream)
-        if batch.seq in ranges:
+        stream = batch.agent, batch.stream
+        stored = _draft(self._stored, self._known.stored, stream)
+        if batch.seq in stored:
             return False
-        ranges.add(batch.seq, batch.seq)
+        stored.add(batch.seq, batch.seq)
+        _draft(self._settled, self._known.settled, stream).add(batch.seq, batch.seq)
         for event in batch.events:
             if isinstance(event, Lost | Thinned):
-                self._of(batch.agent, event.stream).add(event.from_seq, event.to_seq)
-                bridges.setdefault((batch.agent, event.stream), {})[event.to_seq] = event.sha256_of_b
+                lost = batch.agent, event.stream
+                _draft(self._settled, self._known.settled, lost).add(event.from_seq, event.to_seq)
+                self._bridges.setdefault(lost, {})[event.to_seq] = event.sha256_of_b
         return True
 
-    def _of(self, agent: str, stream: str) -> SettledRanges:
-        if (agent, stream) not in self.streams:
-            self.streams[agent, stream] = self._known.get((agent, stream), SettledRanges()).copy()
-        return self.streams[agent, stream]
+    def adopt(self) -> None:
+        """Make the drafts what is known."""
+        self._known.stored.update(self._stored)
+        self._known.settled.update(self._settled)
+        for stream, hashes in self._bridges.items():
+            self._known.bridges.setdefault(stream, {}).update(hashes)
+
+
+def _draft(
+    drafts: dict[tuple[str, str], SettledRanges],
+    known: Mapping[tuple[str, str], SettledRanges],
+    stream: tuple[str, str],
+) -> SettledRanges:
+    if stream not in drafts:
+        drafts[stream] = known.get(stream, SettledRanges()).copy()
+    return drafts[stream]
 
 
 def load(con: duckdb.DuckDBPyConnection) -> Known:
-    known = Known({}, {}, {}, {}, {}, set(), 1)
+    known = Known({}, {}, {}, {}, {}, {}, set(), 1)
     ranges = con.execute(
         "SELECT agent, stream, min(seq), max(seq) FROM (SELECT agent, stream, seq,"
         " seq - row_number() OVER (PARTITION BY agent, stream ORDER BY seq) AS island FROM batches)"
         " GROUP BY agent, stream, island ORDER BY agent, stream, min(seq)"
     ).fetchall()
     for (agent, stream), islands in groupby(ranges, key=lambda row: row[:2]):
-        known.settled[agent, stream] = SettledRanges((first, last) for _, _, first, last in islands)
+        known.stored[agent, stream] = SettledRanges((first, last) for _, _, first, last in islands)
+    known.settled = {stream: ranges.copy() for stream, ranges in known.stored.items()}
     for agent, document in con.execute(
         "SELECT agent, document FROM events WHERE kind IN ('lost', 'thinned') ORDER BY n"
     ).fetchall():

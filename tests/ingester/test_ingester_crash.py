@@ -92,7 +92,7 @@ def test_the_primary_key_refuses_what_memory_forgot(tmp_path, arrived):
     store = DuckdbSeries(tmp_path / "series.duckdb")
     batch = arrived(1, [(0, "main/energy", 1.0, 0)])
     store.commit([batch])
-    store._known.settled.clear()
+    store._known.stored.clear()
     with pytest.raises(StoreFailed, match=r"[Dd]uplicate"):
         store.commit([batch])
     assert store.commit([batch]) == [False]

@@ -65,8 +65,20 @@ def test_batches_that_were_given_up_count_as_settled(open_series, arrived, kind)
     for known in (store, open_series()):
         assert known.settled("agent-a", STREAM) == Settled(6, ())
         assert known.links("agent-a", STREAM, [4, 5])[5] == Link("b" * 64, None)
-        assert known.commit([arrived(3)]) == [False]
         known.close()
+
+
+def test_a_batch_that_was_given_up_and_arrives_after_all_is_stored(open_series, arrived):
+    lost = Lost(stream=STREAM, from_seq=2, to_seq=3, sha256_of_b="b" * 64, readings=8, cause="full")
+    late = arrived(3, [(5, POINT, 7.0, 0)])
+    store = open_series()
+    assert store.commit([arrived(1), arrived(4, events=[lost])]) == [True, True]
+    assert store.commit([late, late]) == [True, False]
+    store.close()
+    again = open_series()
+    assert again.samples(POINT, T0, T0 + 9).readings == [(T0 + 5, 7.0)]
+    assert again.commit([late]) == [False]
+    assert again.links("agent-a", STREAM, [3]) == {3: Link(late.sha256, "")}
 
 
 def test_links_tell_the_hashes_of_known_batches(series, arrived):

@@ -65,7 +65,8 @@ def _meter(meter: str, reported: tuple[str, Mapping[str, Any]] | None, points: l
         "agent": name,
         "state": facts.get("state"),
         "cause": facts.get("cause"),
-        "last_read": time(facts.get("last"), zone),
+        "silent_since": time(facts.get("since"), zone),
+        "last_good": time(facts.get("last_good"), zone),
         "slots": {key: facts.get(key) for key in ("expected", "read", "missed")},
         "points": [reading(latest, zone) for latest in points],
     }

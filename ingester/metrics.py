@@ -16,7 +16,7 @@ KINDS = {
     "tanbiao_agent_online": ("gauge", "1 while the agent is connected."),
     "tanbiao_agent_unreceipted_batches": ("gauge", "Batches in the agent's outbox without a receipt."),
     "tanbiao_agent_outbox_bytes": ("gauge", "Size of the agent's outbox."),
-    "tanbiao_meter_slots_total": ("counter", "Slots of a meter by how they ended, since its agent started."),
+    "tanbiao_meter_slots_total": ("counter", "Slots of a meter since its agent started, read or missed by cause."),
     "tanbiao_reading_time_seconds": ("gauge", "When a point was last read, Unix seconds."),
     "tanbiao_source_emission_today_tonnes": ("gauge", "Tonnes of CO2 since midnight of the site."),
     "tanbiao_source_emission_rate_kg_per_hour": ("gauge", "Kilograms of CO2 an hour over the last minutes."),
@@ -85,7 +85,7 @@ def _of_agents(snapshot: Snapshot) -> Iterator[Sample]:
         yield "tanbiao_agent_unreceipted_batches", labels, float(agent.unreceipted)
         yield "tanbiao_agent_outbox_bytes", labels, float(agent.outbox_bytes)
         for meter, facts in agent.meters.items():
-            for outcome in ("expected", "read", "missed"):
-                count = facts.get(outcome)
-                meter_labels = {**labels, "meter": meter, "outcome": outcome}
-                yield "tanbiao_meter_slots_total", meter_labels, None if count is None else float(count)
+            slots = {"": facts.get("read"), **dict(facts.get("missed") or {})}
+            for cause, count in slots.items():
+                found = None if count is None else float(count)
+                yield "tanbiao_meter_slots_total", {**labels, "meter": meter, "missed": cause}, found

@@ -7,7 +7,7 @@ from calibration.due import DueState, State
 from calibration.instrument import Instrument
 from ingester.live import Snapshot
 from ingester.page.model import Alarm, Cell, Column, Row, Tone
-from ingester.page.words import amount, clock, span
+from ingester.page.words import DASH, amount, clock, span
 from ingester.store.contract import AlertRow
 from metering.text import Lang, Text
 
@@ -84,14 +84,14 @@ def due_rows(snapshot: Snapshot, lang: Lang) -> tuple[Row, ...]:
 def _due(instrument: Instrument, state: DueState, lang: Lang) -> Row:
     left = state.days_left
     tone = STATE_TONES.get(state.state, "bad")
-    days = amount(None) if left is None else LATE.say(lang, n=-left) if left < 0 else str(left)
+    days = DASH if left is None else LATE.say(lang, n=-left) if left < 0 else str(left)
     return Row(
         instrument.id,
         (
             Cell(_name(instrument, lang), SERIAL.say(lang, serial=instrument.serial_number)),
             Cell(state.state.text.say(lang), tone=tone),
-            Cell(state.due.isoformat() if state.due else amount(None)),
-            Cell(days, tone=tone if tone in ("warn", "bad") else ""),
+            Cell(state.due.isoformat() if state.due else DASH),
+            Cell(days, tone="" if left is None or tone == "good" else tone),
         ),
     )
 

@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from decimal import Decimal
+from zoneinfo import ZoneInfo
 
 from ingester.flags import flag_text
 from ingester.live import ProductNow, Snapshot, SourceNow
 from ingester.page.model import Cell, Column, Figure, Row
-from ingester.page.words import amount, named, number, percent
+from ingester.page.words import DASH, MINUTE_MS, amount, midnight_ms, named, number, percent, unit_sign
 from metering.text import Lang, Text
 
 COLOURS = ("#2f8f6b", "#d9822b", "#3f7fbf", "#a05bb5", "#c2a12b", "#3aa0a8", "#c25b6a", "#7a8793")
@@ -34,6 +35,9 @@ SOURCE_COLUMNS = (
     Column(Text("说明", "Remarks")),
 )
 
+ON_ITS_WAY_MS = 2 * MINUTE_MS
+"""The newest readings of a live plant are not missing, only not here yet."""
+
 TODAY = Text("今日排放", "Emitted today")
 RATE = Text("当前排放速率", "Emission rate now")
 INTENSITY = Text("排放强度：{name}", "Intensity: {name}")
@@ -54,11 +58,17 @@ COMMA = Text("、", ", ")
 STOP = Text("；", "; ")
 
 
-def total(snapshot: Snapshot, lang: Lang) -> Figure:
+def lacks(source: SourceNow, snapshot: Snapshot, zone: ZoneInfo) -> bool:
+    """Whether more of today is missing than what is still on its way."""
+    return source.missing_share * (snapshot.at_ms - midnight_ms(snapshot.at_ms, zone)) > ON_ITS_WAY_MS
+
+
+def total(snapshot: Snapshot, zone: ZoneInfo, lang: Lang) -> Figure:
     value = snapshot.total_tonnes_today
-    gaps = [source.name.say(lang) for source in snapshot.sources if source.missing_share > 0 and not source.part_of]
+    whole = [source for source in snapshot.sources if not source.part_of]
+    gaps = [source.name.say(lang) for source in whole if lacks(source, snapshot, zone)]
     if value is None:
-        return Figure("total", TODAY.say(lang), number(None, 0), "tCO₂", NO_TOTAL.say(lang), "muted")
+        return Figure("total", TODAY.say(lang), DASH, "tCO₂", NO_TOTAL.say(lang), "muted")
     note = INCOMPLETE.say(lang, sources=COMMA.say(lang).join(gaps)) if gaps else COMPLETE.say(lang)
     return Figure("total", TODAY.say(lang), number(value, 3), "tCO₂", note, "warn" if gaps else "")
 
@@ -71,45 +81,55 @@ def _rate(sources: Sequence[SourceNow], lang: Lang) -> Figure:
     whole = [source for source in sources if not source.part_of]
     known = [_signed(source, source.kg_per_hour) for source in whole if source.kg_per_hour is not None]
     if not known:
-        return Figure("rate", RATE.say(lang), number(None, 0), "kg CO₂/h", NO_RATE.say(lang), "muted")
+        return Figure("rate", RATE.say(lang), DASH, "kg CO₂/h", NO_RATE.say(lang), "muted")
     note = "" if len(known) == len(whole) else SOME_RATES.say(lang, known=len(known), all=len(whole))
     return Figure("rate", RATE.say(lang), number(sum(known, Decimal(0)), 1), "kg CO₂/h", note, "warn" if note else "")
 
 
 def _intensity(product: ProductNow, lang: Lang) -> Figure:
     label = INTENSITY.say(lang, name=product.id)
-    unit = f"tCO₂/{product.unit}"
+    made_in = unit_sign(product.unit)
+    unit = f"tCO₂/{made_in}"
     if not product.activity_today:
-        return Figure(f"product:{product.id}", label, number(None, 0), unit, NOTHING_MADE.say(lang), "muted")
+        return Figure(f"product:{product.id}", label, DASH, unit, NOTHING_MADE.say(lang), "muted")
     words = NO_EMISSION if product.intensity is None else MADE_TODAY
-    note = words.say(lang, amount=amount(product.activity_today), unit=product.unit)
+    note = words.say(lang, amount=amount(product.activity_today), unit=made_in)
     return Figure(f"product:{product.id}", label, amount(product.intensity), unit, note)
 
 
-def source_rows(snapshot: Snapshot, lang: Lang) -> tuple[Row, ...]:
+def source_rows(snapshot: Snapshot, zone: ZoneInfo, lang: Lang) -> tuple[Row, ...]:
     names = {source.id: source.name.say(lang) for source in snapshot.sources}
     whole = sum((_positive(source) for source in snapshot.sources), Decimal(0))
     return tuple(
-        Row(source.id, _cells(source, COLOURS[place % len(COLOURS)], whole, names, lang))
+        Row(
+            source.id,
+            (
+                Cell(names[source.id], named(CATEGORIES, source.category, lang), colour=_colour(place)),
+                Cell(number(source.tonnes_today, 3), "" if source.tonnes_today is not None else NO_ACTIVITY.say(lang)),
+                _share(source, whole, _colour(place), lang),
+                Cell(number(source.kg_per_hour, 1), "" if source.kg_per_hour is not None else NO_RATE.say(lang)),
+                _activity(source),
+                Cell(percent(source.missing_share, lang), tone="warn" if lacks(source, snapshot, zone) else "muted"),
+                _remarks(source, names, lang),
+            ),
+        )
         for place, source in enumerate(snapshot.sources)
     )
 
 
-def _cells(source: SourceNow, colour: str, whole: Decimal, names: dict[str, str], lang: Lang) -> tuple[Cell, ...]:
-    return (
-        Cell(names[source.id], named(CATEGORIES, source.category, lang), colour=colour),
-        Cell(number(source.tonnes_today, 3), "" if source.tonnes_today is not None else NO_ACTIVITY.say(lang)),
-        _share(source, whole, colour, lang),
-        Cell(number(source.kg_per_hour, 1), "" if source.kg_per_hour is not None else NO_RATE.say(lang)),
-        Cell(f"{amount(source.activity_today)} {source.unit}" if source.activity_today is not None else amount(None)),
-        Cell(percent(source.missing_share, lang), tone="warn" if source.missing_share > 0 else "muted"),
-        _remarks(source, names, lang),
-    )
+def _colour(place: int) -> str:
+    return COLOURS[place % len(COLOURS)]
+
+
+def _activity(source: SourceNow) -> Cell:
+    if source.activity_today is None:
+        return Cell(DASH)
+    return Cell(f"{amount(source.activity_today)} {unit_sign(source.unit)}")
 
 
 def _share(source: SourceNow, whole: Decimal, colour: str, lang: Lang) -> Cell:
     if source.category in DEDUCTED or source.tonnes_today is None or whole <= 0:
-        return Cell(amount(None), tone="muted")
+        return Cell(DASH, tone="muted")
     share = float(source.tonnes_today / whole)
     return Cell(percent(share, lang), share=share, colour=colour)
 

@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 
 from ingester.live import Snapshot
 from ingester.page.model import Cell, Column, Row, Tone
-from ingester.page.words import CAUSES, ago, amount, clock, named, register, span
+from ingester.page.words import CAUSES, DASH, ago, clock, named, register, span, unit_sign
 from ingester.store.contract import GapRow, Latest
 from metering.reading import Quality
 from metering.text import Lang, Text
@@ -51,17 +51,14 @@ CLOCKS = {
 RECEIVED = Text("正常", "as they should be")
 SILENT_SINCE = Text("中心自 {since} 起没有确认", "no receipt since {since}")
 STATUS_AGE = Text("状态更新于 {ago}", "status {ago}")
-STATES = {
-    "ok": Text("正常", "read"),
-    "good": Text("正常", "read"),
-    "reading": Text("正常", "read"),
-    "silent": Text("无应答", "silent"),
-    "starting": Text("启动中", "starting"),
-    "waiting": Text("等待首次读取", "waiting for its first read"),
+STATES: dict[str, tuple[Text, Tone]] = {
+    "ok": (Text("正常", "being read"), "good"),
+    "silent": (Text("无应答", "silent"), "bad"),
+    "starting": (Text("等待首次读取", "not read yet"), "muted"),
 }
-GOOD_STATES = frozenset({"ok", "good", "reading"})
+SINCE = Text("{cause}，自 {since}", "{cause}, since {since}")
 SLOTS = Text("{expected} 次中 {read} 次", "{read} of {expected}")
-MISSED = Text("缺 {n} 次", "{n} missed")
+LISTED = Text("、", ", ")
 LASTS = Text("仍在持续", "still lasts")
 OF_AGENT = Text("采集端 {agent}", "agent {agent}")
 
@@ -80,13 +77,12 @@ def reading_rows(snapshot: Snapshot, lang: Lang) -> tuple[Row, ...]:
 
 
 def _reading(latest: Latest, now_ms: int, lang: Lang) -> Row:
-    meter, _, point = latest.point.partition("/")
-    value = register(latest.value) if latest.value is None else f"{register(latest.value)} {latest.unit}"
+    value = DASH if latest.value is None else f"{register(latest.value)} {unit_sign(latest.unit)}"
     tone = QUALITY_TONES.get(latest.quality, "warn")
     age = ago(latest.measured_ms, now_ms, lang)
     return Row(
         latest.point,
-        (Cell(meter, point), Cell(value), Cell(latest.quality.text.say(lang), tone=tone), Cell(age)),
+        (Cell(latest.point), Cell(value), Cell(latest.quality.text.say(lang), tone=tone), Cell(age)),
     )
 
 
@@ -103,43 +99,51 @@ def _agent(agent: AgentStatus, now_ms: int, zone: ZoneInfo, lang: Lang) -> Row:
         (
             Cell(agent.agent, STATUS_AGE.say(lang, ago=ago(agent.at, now_ms, lang))),
             Cell((ONLINE if agent.online else OFFLINE).say(lang), tone="good" if agent.online else "bad"),
-            Cell(waiting, f"{amount(agent.outbox_bytes / 1000)} kB" if agent.outbox_bytes else ""),
+            Cell(waiting, f"{agent.outbox_bytes / 1000:,.0f} kB" if agent.outbox_bytes else ""),
             Cell(named(CLOCKS, agent.clock, lang), tone="" if agent.clock == "synced" else "warn"),
             Cell(since if silent else RECEIVED.say(lang), tone="bad" if silent else ""),
         ),
     )
 
 
-def meter_rows(snapshot: Snapshot, lang: Lang) -> tuple[Row, ...]:
+def meter_rows(snapshot: Snapshot, zone: ZoneInfo, lang: Lang) -> tuple[Row, ...]:
     return tuple(
-        _meter(agent, meter, facts, snapshot.at_ms, lang)
+        Row(f"{agent.agent}/{meter}", _meter(agent, meter, facts, snapshot.at_ms, zone, lang))
         for agent in snapshot.agents
         for meter, facts in sorted(agent.meters.items())
     )
 
 
-def _meter(agent: AgentStatus, meter: str, facts: dict[str, Any], now_ms: int, lang: Lang) -> Row:
-    state = str(facts.get("state", ""))
-    well = agent.online and state in GOOD_STATES
-    cause = str(facts.get("cause") or "")
-    expected, read, missed = (facts.get(name) for name in ("expected", "read", "missed"))
-    slots = SLOTS.say(lang, expected=expected, read=read) if expected is not None and read is not None else amount(None)
-    return Row(
-        f"{agent.agent}/{meter}",
-        (
-            Cell(meter, OF_AGENT.say(lang, agent=agent.agent)),
-            _state_cell(agent.online, state, cause, lang),
-            Cell(slots, MISSED.say(lang, n=missed) if missed else "", tone="warn" if missed else ""),
-            Cell(ago(facts.get("last"), now_ms, lang), tone="" if well else "warn"),
-        ),
+def _meter(
+    agent: AgentStatus, meter: str, facts: dict[str, Any], now_ms: int, zone: ZoneInfo, lang: Lang
+) -> tuple[Cell, ...]:
+    last = facts.get("last_good")
+    well = agent.online and facts.get("state") == "ok"
+    return (
+        Cell(meter, OF_AGENT.say(lang, agent=agent.agent)),
+        _state(agent, facts, now_ms, zone, lang),
+        _slots(facts, lang),
+        Cell(ago(last, now_ms, lang), tone="" if well else "warn"),
     )
 
 
-def _state_cell(online: bool, state: str, cause: str, lang: Lang) -> Cell:
-    if not online:
-        return Cell(OFFLINE.say(lang), tone="bad")
-    note = named(CAUSES, cause, lang) if cause else ""
-    return Cell(named(STATES, state, lang) or amount(None), note, "good" if state in GOOD_STATES else "bad")
+def _state(agent: AgentStatus, facts: dict[str, Any], now_ms: int, zone: ZoneInfo, lang: Lang) -> Cell:
+    if not agent.online:
+        return Cell(OFFLINE.say(lang), STATUS_AGE.say(lang, ago=ago(agent.at, now_ms, lang)), "bad")
+    state = STATES.get(str(facts.get("state")))
+    cause = named(CAUSES, str(facts.get("cause") or ""), lang)
+    since = facts.get("since")
+    note = SINCE.say(lang, cause=cause, since=clock(since, zone, now_ms)) if cause and since else cause
+    return Cell(state[0].say(lang), note, state[1]) if state else Cell(DASH, note)
+
+
+def _slots(facts: dict[str, Any], lang: Lang) -> Cell:
+    """Return "59 of 60", and what the missing ones were missed for."""
+    expected, read = facts.get("expected"), facts.get("read")
+    if expected is None or read is None:
+        return Cell(DASH)
+    missed = [f"{named(CAUSES, cause, lang)} {count:,}" for cause, count in dict(facts.get("missed") or {}).items()]
+    return Cell(SLOTS.say(lang, expected=f"{expected:,}", read=f"{read:,}"), LISTED.say(lang).join(missed))
 
 
 def gap_rows(gaps: Iterable[GapRow], now_ms: int, zone: ZoneInfo, lang: Lang) -> tuple[Row, ...]:

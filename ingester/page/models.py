@@ -7,7 +7,7 @@ from ingester.page.feed import Feed, LiveSource, Site
 from ingester.page.figures import TODAY, figures, source_rows, total
 from ingester.page.meters import agent_rows, gap_rows, meter_rows, reading_rows
 from ingester.page.model import Figure, PageModel, Tone
-from ingester.page.words import ago, moment, number, offset
+from ingester.page.words import DASH, ago, moment, offset
 from metering.text import Lang, Text
 
 LIVE = Text("实时", "live")
@@ -39,7 +39,7 @@ class Models:
 
     def _make(self, snapshot: Snapshot | None, lang: Lang) -> PageModel:
         if snapshot is None:
-            unknown = Figure("total", TODAY.say(lang), number(None, 0), "tCO₂", STARTING.say(lang), "muted")
+            unknown = Figure("total", TODAY.say(lang), DASH, "tCO₂", STARTING.say(lang), "muted")
             return PageModel("", self._now(lang), STARTING.say(lang), "warn", unknown, (), (), {})
         zone, say = self._site.zone, self._source.say
         options, note = chart(snapshot, zone, lang)
@@ -49,13 +49,13 @@ class Models:
             now=self._now(lang),
             fresh=fresh,
             fresh_tone=tone,
-            total=total(snapshot, lang),
+            total=total(snapshot, zone, lang),
             figures=figures(snapshot, lang),
             alarms=alarms(snapshot, say, zone, lang),
             tables={
-                "sources": source_rows(snapshot, lang),
+                "sources": source_rows(snapshot, zone, lang),
                 "readings": reading_rows(snapshot, lang),
-                "meters": meter_rows(snapshot, lang),
+                "meters": meter_rows(snapshot, zone, lang),
                 "agents": agent_rows(snapshot, zone, lang),
                 "gaps": gap_rows(snapshot.gaps, snapshot.at_ms, zone, lang),
                 "due": due_rows(snapshot, lang),

@@ -37,14 +37,19 @@ NO_HISTORY = Text("没有报警", "no alerts")
 VERSION = Text("版本 {version}", "version {version}")
 API = Text("数据接口", "API")
 
-SITE_TABLES = (
-    ("readings", READINGS, READING_COLUMNS, NO_READINGS, "half"),
-    ("meters", METERS, METER_COLUMNS, NO_METERS, "half"),
-    ("agents", AGENTS, AGENT_COLUMNS, NO_AGENTS, "half"),
-    ("gaps", GAPS, GAP_COLUMNS, NO_GAPS, "half"),
-    ("due", DUE, DUE_COLUMNS, NO_DUE, "half"),
-    ("history", HISTORY, HISTORY_COLUMNS, NO_HISTORY, "half"),
+SIDES = (
+    (
+        ("readings", READINGS, READING_COLUMNS, NO_READINGS),
+        ("due", DUE, DUE_COLUMNS, NO_DUE),
+        ("history", HISTORY, HISTORY_COLUMNS, NO_HISTORY),
+    ),
+    (
+        ("meters", METERS, METER_COLUMNS, NO_METERS),
+        ("agents", AGENTS, AGENT_COLUMNS, NO_AGENTS),
+        ("gaps", GAPS, GAP_COLUMNS, NO_GAPS),
+    ),
 )
+"""Left and right on a wide screen; on a narrow one the style sheet sets their order."""
 
 
 class PageView:
@@ -55,19 +60,21 @@ class PageView:
         if demo:
             Words("div", DEMO.say(lang), "banner")
         self._header(lang)
-        with box("main"):
+        with box("div", "board"):
             self._alarms = Alarms()
             self._tables: dict[str, Table] = {}
             self._today(lang)
-            for key, title, columns, empty, width in SITE_TABLES:
-                with card(title, lang, width):
-                    self._tables[key] = Table(columns, empty, lang)
-        with box("footer"):
+            for side in SIDES:
+                with box("div", "side"):
+                    for key, title, columns, empty in side:
+                        with card(title, lang, f"panel-{key}"):
+                            self._tables[key] = Table(columns, empty, lang)
+        with box("footer", "foot"):
             Words("span", f"{LOGO} · {VERSION.say(lang, version=version)}")
             Words("a", API.say(lang)).props('href="/api/openapi.json"')
 
     def _header(self, lang: Lang) -> None:
-        with box("header"):
+        with box("header", "top"):
             with box("div", "brand"):
                 box("img").props('src="/assets/favicon.svg" alt="" width="28" height="28"')
                 Words("span", LOGO, "logo")
@@ -75,7 +82,7 @@ class PageView:
             with box("div", "moment"):
                 self._fresh = Words("span", classes="fresh")
                 self._now = Words("span", classes="now")
-            with box("nav").props('aria-label="language 语言"'):
+            with box("nav", "languages").props('aria-label="language 语言"'):
                 for other, name in LANGUAGES.items():
                     Words("a", name, "here" if other == lang else "").props(f'href="/{other}/" lang="{other}"')
 

@@ -1,10 +1,12 @@
 """The web application: page, API and metrics behind one door, which knows who may knock."""
 
+import logging
+from http import HTTPStatus
 from pathlib import Path
 
 import nicegui
 from fastapi import FastAPI, Request
-from fastapi.responses import FileResponse, RedirectResponse
+from fastapi.responses import FileResponse, PlainTextResponse, RedirectResponse, Response
 from nicegui import ui
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -15,6 +17,12 @@ from ingester.page.feed import Feed, LiveSource, Site
 from ingester.page.languages import preferred
 from ingester.page.models import Models
 from ingester.page.shell import LOGO, add_pages
+from metering.text import Text
+
+log = logging.getLogger(__name__)
+
+NO_PAGE = Text("没有这个页面；首页在 /zh/", "there is no such page; the page is at /en/")
+FAILED = Text("页面出错，详见服务日志", "the page failed, see the service's log")
 
 ASSETS = Path(__file__).parent / "assets"
 HOSTS = ["127.0.0.1", "localhost", "[::1]", "[", "::1"]
@@ -36,6 +44,8 @@ def web_app(feed: Feed, source: LiveSource, site: Site) -> FastAPI:
     app.add_api_route("/metrics", metrics_route(feed, site))
     app.add_api_route("/", to_language)
     app.add_api_route("/assets/{name}", asset)
+    nicegui.app.add_exception_handler(404, no_page)
+    nicegui.app.add_exception_handler(Exception, failed)
     nicegui.app.middleware_stack = None
     nicegui.app.user_middleware.clear()
     add_pages(Models(feed, source, site).of, site.version, demo=site.demo)
@@ -55,9 +65,22 @@ async def to_language(request: Request) -> RedirectResponse:
     return RedirectResponse(f"/{preferred(request.headers.get('accept-language', ''))}/")
 
 
-async def asset(name: str) -> FileResponse:
+async def no_page(request: Request, error: Exception) -> Response:
+    return plain(HTTPStatus.NOT_FOUND, NO_PAGE)
+
+
+async def failed(request: Request, error: Exception) -> Response:
+    log.error("page %r failed", request.url.path, exc_info=error)
+    return plain(HTTPStatus.INTERNAL_SERVER_ERROR, FAILED)
+
+
+def plain(status: HTTPStatus, text: Text) -> Response:
+    return PlainTextResponse(f"{text.zh}\n{text.en}\n", status)
+
+
+async def asset(name: str) -> Response:
     known = {path.name: path for path in ASSETS.iterdir()}
-    return FileResponse(known[name])
+    return FileResponse(known[name]) if name in known else plain(HTTPStatus.NOT_FOUND, NO_PAGE)
 
 
 class Headers:

@@ -18,6 +18,8 @@ SPANS: tuple[tuple[int, int, Text], ...] = (
 )
 """Length of one in milliseconds, the span from which it is used, the words."""
 
+SIGNS = {"C": "°C", "1": "", "tCO2": "tCO₂", "kgCO2": "kg CO₂"}
+
 CAUSES = {
     "timeout": Text("没有应答", "no reply"),
     "bad_frame": Text("报文错误", "bad frames"),
@@ -45,7 +47,7 @@ def amount(value: Decimal | float | None) -> str:
     """Return `value` with the decimals its size deserves: 0.0123, 12.35, 1,235."""
     if value is None:
         return DASH
-    size = abs(value)
+    size = abs(float(value))
     digits = 0 if size >= 1000 else 1 if size >= 100 else 2 if size >= 10 else 3 if size >= 1 or not size else 4
     return number(value, digits)
 
@@ -56,6 +58,13 @@ def register(value: float | None) -> str:
         return DASH
     text = number(value, 4)
     return text.rstrip("0").rstrip(".")
+
+
+def unit_sign(symbol: str) -> str:
+    """Return a unit of our table as people write it: `m3@20C` as m³ (20 °C)."""
+    bare, at, reference = symbol.partition("@")
+    sign = SIGNS.get(bare, bare.replace("m3", "m³").replace("m2", "m²"))
+    return f"{sign} ({reference.removesuffix('C')} °C)" if at else sign
 
 
 def percent(share: float, lang: Lang) -> str:
@@ -70,10 +79,8 @@ def percent(share: float, lang: Lang) -> str:
 def span(milliseconds: int, lang: Lang) -> str:
     """Return a length of time in its largest fitting unit."""
     milliseconds = max(milliseconds, 0)
-    for one, used_from, words in SPANS:
-        if milliseconds >= used_from:
-            return words.say(lang, n=milliseconds // one)
-    raise AssertionError("seconds fit every span")
+    one, _, words = next(fitting for fitting in SPANS if milliseconds >= fitting[1])
+    return words.say(lang, n=milliseconds // one)
 
 
 def ago(then_ms: int | None, now_ms: int, lang: Lang) -> str:
@@ -82,6 +89,11 @@ def ago(then_ms: int | None, now_ms: int, lang: Lang) -> str:
 
 def moment(ms: int, zone: tzinfo) -> datetime:
     return datetime.fromtimestamp(ms / 1000, UTC).astimezone(zone)
+
+
+def midnight_ms(ms: int, zone: tzinfo) -> int:
+    """Return the last midnight of that zone."""
+    return round(moment(ms, zone).replace(hour=0, minute=0, second=0, microsecond=0).timestamp() * 1000)
 
 
 def clock(ms: int, zone: tzinfo, now_ms: int) -> str:

@@ -123,17 +123,18 @@ def readings(now_ms: int) -> list[Latest]:
 
 
 def agents(now_ms: int) -> list[AgentStatus]:
-    def meter(last_ms: int, missed: int = 0, cause: str = "") -> dict[str, Any]:
-        return {"state": "silent" if cause else "ok", "last": now_ms - last_ms, "expected": 60, "read": 60 - missed,
-                "missed": missed, "cause": cause}  # fmt: skip
+    def meter(last_ms: int, cause: str = "", missed: int = 0) -> dict[str, Any]:
+        found = {"state": "silent" if cause else "ok", "last_good": now_ms - last_ms, "expected": 60,
+                 "read": 60 - missed, "missed": {"timeout": missed} if missed else {}, "ok": 60, "failures": {}}  # fmt: skip
+        return found | ({"since": now_ms - last_ms, "cause": cause, "detail": "no reply in 1 s"} if cause else {})
 
     return [
         AgentStatus(online=True, agent="line-a", version="0.1.0", at=now_ms - 4000, clock="synced", unreceipted=0,
-                    meters={"gas-main": meter(3000, 1), "main-power": meter(1000)}),
+                    meters={"gas-main": meter(3000, missed=1), "main-power": meter(1000)}),
         AgentStatus(online=True, agent="line-b", version="0.1.0", at=now_ms - 9000, clock="unsynced", unreceipted=14,
                     outbox_bytes=48_210, silent_since=now_ms - 5 * MINUTE_MS,
                     meters={"oil-main": meter(2000), "output": meter(2000),
-                            "line2-power": meter(12 * MINUTE_MS, 58, "timeout")}),
+                            "line2-power": meter(12 * MINUTE_MS, "timeout", 58)}),
     ]  # fmt: skip
 
 

@@ -57,6 +57,8 @@ async def _open(
     meters = build_meters(settings, memory.state.effects)
     served = stack.enter_context(ServedLog(data / settings.served_log if settings.served_log else None))
     faults = Faults(settings, meters, memory)
+    for meter in meters.values():
+        meter.steps(meter.counter, faults.now())  # sums up all days since the first, so that no client waits for it
     house = _House(settings, meters, faults, served, memory, group)
     where = {name: await house.open(name, line, stack) for name, line in settings.lines.items()}
     control = await stack.enter_async_context(Control(meters, faults).serve(data))

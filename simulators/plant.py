@@ -52,7 +52,7 @@ class Plant:
         self._shift_starts = [shift.start for shift in settings.shifts]
         self._shift_loads = [shift.load for shift in settings.shifts]
         self._weekend = settings.weekend
-        self.day = lru_cache(maxsize=64)(self._day)
+        self.day = lru_cache(maxsize=2048)(self._day)
         self._own = lru_cache(maxsize=64)(self._own_loads)
         self._recent = self.day(0)
 

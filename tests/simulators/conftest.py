@@ -19,7 +19,7 @@ from simulators.control import ask
 HEAD = """
 timezone: Asia/Shanghai
 seed: 7
-since: 2026-06-01
+since: 2025-01-01
 shifts:
   - {from: "00:00", load: 0.4}
   - {from: "08:00", load: 1.0}
@@ -55,12 +55,12 @@ class Running:
     async def ask(self, **command: Any) -> dict[str, Any]:
         return await asyncio.to_thread(ask, self.data, command)
 
-    async def tcp(self, line: str, request: str, wait_s: float = 1.0) -> bytes:
+    async def tcp(self, line: str, request: str, wait_s: float = 2.0) -> bytes:
         """Send hex bytes on a connection of their own; return what comes back within the wait."""
         host, port = self.lines[line]["tcp"].split(":")
         return await asyncio.to_thread(_tcp, host, int(port), bytes.fromhex(request), wait_s)
 
-    async def pty(self, line: str, request: str, expected: int = 64, wait_s: float = 0.5) -> bytes:
+    async def pty(self, line: str, request: str, expected: int = 64, wait_s: float = 2.0) -> bytes:
         """Send hex bytes on a serial line; return up to `expected` bytes that come within the wait."""
         return await asyncio.to_thread(_pty, self.lines[line]["serial"], bytes.fromhex(request), expected, wait_s)
 
@@ -139,7 +139,7 @@ def simulated(tmp_path: Path) -> Callable[[PlantSettings], AbstractAsyncContextM
                 yield Running(data, json.loads((data / "plant.json").read_text()))
         finally:
             stop.set()
-            async with asyncio.timeout(1):
+            async with asyncio.timeout(2):
                 await task
 
     return start

@@ -60,7 +60,7 @@ async def test_each_data_item_is_answered(
 ) -> None:
     async with simulated(make_plant("workshop-power")) as plant:
         asked = bytes.fromhex(di)[::-1]
-        reply = await plant.pty("dlt-1", request(OWN, 0x11, asked.hex()), 4 + 12 + 4 + size, 1.0)
+        reply = await plant.pty("dlt-1", request(OWN, 0x11, asked.hex()), 4 + 12 + 4 + size, 2.0)
     control, data = data_of(reply)
     assert control == 0x91
     assert data[:4] == asked
@@ -72,7 +72,7 @@ async def test_each_data_item_is_answered(
 
 async def test_the_address_is_told_to_any(simulated: Simulated, make_plant: MakePlant) -> None:
     async with simulated(make_plant("workshop-power")) as plant:
-        reply = await plant.pty("dlt-1", "FEFEFEFE 68 AAAAAAAAAAAA 68 13 00 DF 16", 4 + 12 + 6, 1.0)
+        reply = await plant.pty("dlt-1", "FEFEFEFE 68 AAAAAAAAAAAA 68 13 00 DF 16", 4 + 12 + 6, 2.0)
     assert data_of(reply) == (0x93, bytes.fromhex(OWN))
 
 
@@ -85,7 +85,7 @@ async def test_what_it_does_not_do_is_refused(
     simulated: Simulated, make_plant: MakePlant, control: int, data: str, reply: int
 ) -> None:
     async with simulated(make_plant("workshop-power")) as plant:
-        answer = await plant.pty("dlt-1", request(OWN, control, data), 17, 1.0)
+        answer = await plant.pty("dlt-1", request(OWN, control, data), 17, 2.0)
     assert data_of(answer) == (control | 0xC0, bytes((reply,)))
 
 
@@ -99,7 +99,7 @@ async def test_a_request_with_a_wrong_checksum_gets_no_answer(simulated: Simulat
     wrong = request(OWN, 0x11, "00000100")[:-4] + "0016"
     async with simulated(make_plant("workshop-power")) as plant:
         assert await plant.pty("dlt-1", wrong, 24, 0.25) == b""
-        assert await plant.pty("dlt-1", request(OWN, 0x11, "00000100"), 24, 1.0)
+        assert await plant.pty("dlt-1", request(OWN, 0x11, "00000100"), 24, 2.0)
 
 
 async def test_faults_of_the_line_reach_it(simulated: Simulated, make_plant: MakePlant) -> None:
@@ -109,6 +109,6 @@ async def test_faults_of_the_line_reach_it(simulated: Simulated, make_plant: Mak
         assert await plant.pty("dlt-1", ask, 24, 0.25) == b""
         await plant.ask(clear=None)
         await plant.ask(fault="checksum", meter="workshop-power")
-        spoilt = await plant.pty("dlt-1", ask, 24, 1.0)
+        spoilt = await plant.pty("dlt-1", ask, 24, 2.0)
     frame = spoilt.lstrip(b"\xfe")
     assert sum(frame[:-2]) & 0xFF != frame[-2]

@@ -37,7 +37,7 @@ def used(meter: Meter, start: int, end: int) -> float:
 def test_a_counter_begins_at_its_start(make_plant: MakePlant) -> None:
     settings = make_plant()
     meters = build_meters(settings)
-    first_day = 1_780_243_200_000  # 2026-06-01T00:00+08:00
+    first_day = 1_735_660_800_000  # 2025-01-01T00:00+08:00
     shown = {name: meter.value(meter.counter, first_day) for name, meter in meters.items()}
     assert shown == {name: float(meter.start) for name, meter in settings.meters.items()}
 

@@ -118,3 +118,5 @@ Number = Annotated[Decimal, BeforeValidator(_decimal)]
 """A decimal exactly as written."""
 Day = Annotated[date, BeforeValidator(_day)]
 """A calendar day of the plant, written 2024-02-29."""
+OrEmpty = BeforeValidator(lambda value: {} if value is None else value)
+"""A section all of whose lines are commented out holds its defaults."""

@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 from metering.factor_set import FactorSet, FuelRow, GridRow, HeatRow, Row
-from metering.quantity import Quantity, unit
+from metering.quantity import Quantity, plain, unit
 from metering.text import Text
 
 _CARBON_LIMITS = {"lng": Decimal("0.80")}
@@ -55,7 +55,7 @@ def _fuel_faults(row: FuelRow) -> Iterator[tuple[Text, dict[str, object]]]:
     carbon = heat.value * content.value
     limit = _CARBON_LIMITS.get(row.fuel, _PHASE_CARBON_LIMITS[row.phase])
     if carbon > limit:
-        yield _TOO_MUCH_CARBON, {"row": row.id, "carbon": carbon, "limit": limit}
+        yield _TOO_MUCH_CARBON, {"row": row.id, "carbon": plain(carbon), "limit": limit}
 
 
 def _outside(name: str, value: Quantity, band: tuple[Any, Any]) -> Iterator[tuple[Text, dict[str, object]]]:

@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field
 
 from metering.errors import SettingsError, SettingsFaults
-from metering.fields import ByteSize, DurationS, Id, Number, Strict, UnitName
+from metering.fields import ByteSize, DurationS, Id, Number, OrEmpty, Strict, UnitName
 from metering.profile import Bilingual, Profile, ProfilePoint, Role
 from metering.text import Text
 from settings.document import Document, read
@@ -96,7 +96,7 @@ class AgentSettings(Strict):
 
     agent: AgentSection
     mqtt: MqttSection
-    outbox: OutboxSection = OutboxSection()
+    outbox: Annotated[OutboxSection, OrEmpty] = OutboxSection()
     lines: dict[Id, LineSection] = Field(min_length=1)
     meters: dict[Id, MeterSection] = Field(min_length=1)
 

@@ -38,8 +38,8 @@ def faults_of(
     """Return one fault per wrong setting below `at`. `also` are keys that are known there to another model."""
     found: dict[Keys, tuple[bool, Fault]] = {}
     for item in error.errors(include_url=False):
-        path, tagged = _path(item["loc"], item["type"], data)
-        fault = _fault(item, path, model, at, also)
+        path, tagged = _path(item["loc"], model, data)
+        fault = _fault(item, _at(data, path, item["input"]), path, model, at, also)
         if path not in found:
             found[path] = (tagged, fault)
         elif item["type"] == "literal_error" and found[path][1].remedy is None:
@@ -56,18 +56,23 @@ def _deeper(path: Keys, found: Iterable[Keys]) -> bool:
     return any(len(other) > len(path) and other[: len(path)] == path for other in found)
 
 
-def _path(loc: tuple[int | str, ...], kind: str, data: Any) -> tuple[Keys, bool]:
-    """Return the path in the data that pydantic's `loc` means, and whether it went through a union."""
-    path: list[int | str] = []
+def _path(loc: tuple[int | str, ...], model: type[BaseModel], data: Any) -> tuple[Keys, bool]:
+    """Return the path that pydantic's `loc` means, without its union branches, and whether there were any.
+
+    A step is a key of the data, or one that the model knows and the data lacks.
+    """
+    path: Keys = ()
     tagged = False
-    for index, step in enumerate(loc):
+    for step in loc:
         if _has(data, step):
             data = data[step]
-        elif not (kind == "missing" and index == len(loc) - 1):
+        elif step not in known_keys(model, path):
             tagged = tagged or step != "[key]"
             continue
-        path.append(step)
-    return tuple(path), tagged
+        else:
+            data = None
+        path = (*path, step)
+    return path, tagged
 
 
 def _has(data: Any, step: int | str) -> bool:
@@ -76,8 +81,17 @@ def _has(data: Any, step: int | str) -> bool:
     return isinstance(data, dict) and step in data
 
 
-def _fault(item: Any, path: Keys, model: type[BaseModel], at: Keys, also: Iterable[str]) -> Fault:
-    kind, given = item["type"], item["input"]
+def _at(data: Any, path: Keys, otherwise: Any) -> Any:
+    """Return the value at `path` as it was written, where the data has one."""
+    for step in path:
+        if not _has(data, step):
+            return otherwise
+        data = data[step]
+    return data
+
+
+def _fault(item: Any, given: Any, path: Keys, model: type[BaseModel], at: Keys, also: Iterable[str]) -> Fault:
+    kind = item["type"]
     values: dict[str, object] = {"setting": dotted((*at, *path)), "given": shown(given, path)}
     values |= {f"ctx_{name}": value for name, value in (item.get("ctx") or {}).items()}
     problem: Text

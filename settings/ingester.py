@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from metering.errors import SettingsError, SettingsFaults
 from metering.factor import FactorSet
-from metering.fields import Amount, DurationS, FieldError, Id, Strict
+from metering.fields import Amount, DurationS, FieldError, Id, OrEmpty, Strict
 from metering.profile import Bilingual
 from metering.quantity import Quantity, quantity, unit
 from metering.text import Text
@@ -113,10 +113,10 @@ class IngesterSettings(Strict):
     """Sets by name or file; absolute after loading."""
     meters: dict[Id, MeterSection] = Field(min_length=1)
     sources: dict[Id, SourceSection] = Field(min_length=1)
-    products: dict[Id, ProductSection] = {}
-    rules: dict[Id, RuleSection] = {}
-    seed: SeedSection = SeedSection()
-    page: PageSection = PageSection()
+    products: Annotated[dict[Id, ProductSection], OrEmpty] = {}
+    rules: Annotated[dict[Id, RuleSection], OrEmpty] = {}
+    seed: Annotated[SeedSection, OrEmpty] = SeedSection()
+    page: Annotated[PageSection, OrEmpty] = PageSection()
 
     def factor_sets(self) -> dict[str, FactorSet]:
         """Return the sets under `factors`, by their id.

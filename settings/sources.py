@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 from metering.errors import MeteringError
 from metering.expression import Expression, expression
 from metering.factor import Variant, Vintage
-from metering.fields import Amount, Day, FieldError, Id, Number, Strict
+from metering.fields import Amount, Day, FieldError, Id, Number, OrEmpty, Strict
 from metering.profile import Bilingual
 from metering.quantity import Quantity, quantity
 from metering.text import Text
@@ -88,8 +88,8 @@ class SourceSection(Strict):
     factor_set: str | None = None
     region: str | None = None
     variant: Variant = "average"
-    parameters: Parameters = Parameters()
-    method: MethodSection = MethodSection()
+    parameters: Annotated[Parameters, OrEmpty] = Parameters()
+    method: Annotated[MethodSection, OrEmpty] = MethodSection()
     part_of: Id | None = None
     """The source this one only breaks down; it does not enter the total."""
     biogenic_share: Annotated[Number, Field(ge=0, le=1)] = Decimal(0)

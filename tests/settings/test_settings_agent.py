@@ -1,0 +1,155 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from metering.profile import Profile
+from settings.agent import MeterSection, load_agent
+from settings.origin import SECTIONS, origins
+from settings.profiles import list_profiles, load_profile
+
+Write = Callable[..., Path]
+Said = Callable[[Callable[[], object]], list[str]]
+
+
+def test_an_agent_file_becomes_typed_settings(write: Write, agent_text: str, tmp_path: Path) -> None:
+    settings, document = load_agent(write(agent_text), {})
+    assert settings.agent.id == "workshop-1"
+    assert settings.meters["gas-main"].interval == 10.0
+    assert settings.meters["gas-main"].address == {"unit": 3}
+    assert settings.lines["rs485-1"].model_extra == {"serial": "/dev/ttyUSB0"}
+    assert settings.outbox.path == tmp_path / "data/outbox.db"
+    assert settings.outbox.max_size == 10**9
+    assert document.place(("meters", "gas-main", "unit")) == "agent.yaml:13:11"
+
+
+def test_a_meter_on_an_unknown_line_is_named_with_the_nearest_one(write: Write, said: Said, agent_text: str) -> None:
+    file = write(agent_text.replace("line: rs485-1", "line: rs485-l"))
+    assert said(lambda: load_agent(file, {})) == [
+        "agent.yaml:12:11: meter gas-main hangs on the line rs485-l, which is not defined. Did you mean rs485-1?",
+        "agent.yaml:12:11: 仪表 gas-main 所在的线路 rs485-l 未定义。是不是 rs485-1？",
+    ]
+
+
+def test_a_meter_on_a_line_like_no_other_is_told_which_lines_there_are(
+    write: Write, said: Said, agent_text: str
+) -> None:
+    file = write(agent_text.replace("line: rs485-1", "line: north"))
+    assert said(lambda: load_agent(file, {}))[0].endswith("Defined lines: rs485-1")
+
+
+def test_a_wrong_key_is_answered_with_the_right_one(write: Write, said: Said, agent_text: str) -> None:
+    file = write(agent_text.replace("  site: demo", "  siet: demo"))
+    assert said(lambda: load_agent(file, {})) == [
+        "agent.yaml:1:1: agent lacks site. Add it, such as site: demo",
+        "agent.yaml:3:3: unknown key agent.siet. Did you mean site?",
+        "agent.yaml:1:1: agent 缺少 site。请补上，例如 site: demo",
+        "agent.yaml:3:3: 未知的键 agent.siet。是不是 site？",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("profile: m1.yaml", "profile: m2.yaml", "m2.yaml: there is no such file. Check the path"),
+        ("profile: m1.yaml", "profile: eastron/sdm63", "eastron/sdm63: there is no such meter profile. Did you mean eastr"),
+        ("driver: modbus", "driver: opcua", "speaks modbus, while the line rs485-1 is driven by opcua. Choose another"),
+        ("interval: 10 s", "points: [enrgy]", "has no point enrgy. Did you mean energy?"),
+        ("interval: 10 s", "points: {enrgy: }", "has no point enrgy. Did you mean energy?"),
+        ("interval: 10 s", "points: {energy: {unit: kWhh}}", "points.energy.unit: unknown unit kWhh (kWh?). Common"),
+        ("interval: 10 s", "interval: 10", "a duration needs its unit, such as 10 s"),
+        ("interval: 10 s", "interval: 0 s", "interval: '0 s' is below 0.1. At least 0.1"),
+        ("mqtt://127", "http://127", "should be mqtt://host:1883 or mqtts://host:8883"),
+        ("mqtt://127", "mqtt://user:pw@127", "keep user and password out of the address: write username and password"),
+        ("mqtt:\n", "mqtt:\n  password: x\n", "a password needs a username"),
+        ("mqtt:\n", "mqtt:\n  ca: x.pem\n", "ca is for mqtts:// only"),
+        ("lines:\n  rs485-1:", "lines:\n  RS485:", "'RS485' may hold lower-case letters, digits and hyphens"),
+    ],
+)  # fmt: skip
+def test_what_cannot_work_is_refused_with_a_remedy(
+    write: Write, said: Said, agent_text: str, old: str, new: str, message: str
+) -> None:
+    file = write(agent_text.replace(old, new))
+    assert message in said(lambda: load_agent(file, {}))[0]
+
+
+def test_a_fault_inside_a_profile_is_told_in_the_profiles_own_file(
+    write: Write, said: Said, agent_text: str, tmp_path: Path
+) -> None:
+    write("vendor: a\nmodel: b\nkind: water\nprotocol: modbus\npoints: {p: {address: 1, unit: m3, rol: counter}}\n"
+          "source: {title: t}\nstatus: manual\n", "m3.yaml")  # fmt: skip
+    messages = said(lambda: load_agent(write(agent_text.replace("m1.yaml", "m3.yaml")), {}))
+    assert messages[1] == f"{tmp_path}/m3.yaml:5:36: unknown key points.p.rol. Did you mean role?"
+
+
+def test_the_environment_overrides_the_file(write: Write, agent_text: str) -> None:
+    environ = {
+        "TANBIAO_MQTT__URL": "mqtts://10.0.0.5",
+        "TANBIAO_METERS__GAS_MAIN__INTERVAL": "30 s",
+        "TANBIAO_METERS__GAS_MAIN__POINTS": "[energy]",
+        "TANBIAO_OUTBOX__MAX_SIZE": "5 MB",
+        "TANBIAO_LANG": "zh",
+        "PATH": "/bin",
+    }
+    settings, document = load_agent(write(agent_text), environ)
+    assert settings.mqtt.url == "mqtts://10.0.0.5"
+    assert settings.meters["gas-main"].interval == 30.0
+    assert settings.meters["gas-main"].points == ["energy"]
+    assert settings.outbox.max_size == 5_000_000
+    assert document.place(("mqtt", "url")) == "TANBIAO_MQTT__URL"
+
+
+def test_a_wrong_variable_is_named_itself(write: Write, said: Said, agent_text: str) -> None:
+    file = write(agent_text)
+    messages = said(lambda: load_agent(file, {"TANBIAO_OUTBOX__MAX_SIZE": "much"}))
+    assert messages[0].startswith("TANBIAO_OUTBOX__MAX_SIZE: outbox.max_size: 'much' is not a size")
+    messages = said(lambda: load_agent(file, {"TANBIAO_OUTBX__MAX_SIZE": "1 GB"}))
+    assert messages[0] == "TANBIAO_OUTBX__MAX_SIZE: unknown key outbx. Did you mean outbox?"
+    messages = said(lambda: load_agent(file, {"TANBIAO_METERS__GAS_MAIN__POINTS": "[energy"}))
+    assert messages[0].startswith("TANBIAO_METERS__GAS_MAIN__POINTS: a bracket [ is not closed")
+
+
+def test_a_variable_for_the_ingester_alone_is_passed_over(write: Write, agent_text: str) -> None:
+    load_agent(write(agent_text), {"TANBIAO_PAGE__PORT": "8081"})
+    assert "page" in SECTIONS["ingester"]
+
+
+def test_the_password_comes_from_the_credential_and_the_environment_goes_before_it(
+    write: Write, agent_text: str, tmp_path: Path
+) -> None:
+    (tmp_path / "mqtt-password").write_text("geheim\n")
+    file = write(agent_text.replace("mqtt:\n", "mqtt:\n  username: u\n"))
+    environ = {"CREDENTIALS_DIRECTORY": str(tmp_path)}
+    assert load_agent(file, environ)[0].mqtt.password == "geheim"
+    assert load_agent(file, environ | {"TANBIAO_MQTT__PASSWORD": "other"})[0].mqtt.password == "other"
+
+
+def test_each_setting_tells_where_it_comes_from_and_no_secret_is_shown(
+    write: Write, agent_text: str, tmp_path: Path
+) -> None:
+    (tmp_path / "mqtt-password").write_text("geheim")
+    file = write(agent_text.replace("mqtt:\n", "mqtt:\n  username: u\n"))
+    environ = {"CREDENTIALS_DIRECTORY": str(tmp_path), "TANBIAO_AGENT__ID": "north"}
+    found = {origin.key: origin for origin in origins(*load_agent(file, environ))}
+    assert (found["agent.id"].value, found["agent.id"].place) == ("north", "TANBIAO_AGENT__ID")
+    assert (found["mqtt.password"].value, found["mqtt.password"].place) == ("***", "credential mqtt-password")
+    assert (found["mqtt.url"].value, found["mqtt.url"].place) == ("mqtt://127.0.0.1:1883", "agent.yaml:6:8")
+    assert (found["outbox.keep_delivered"].value, found["outbox.keep_delivered"].place) == ("604800.0", None)
+    assert found["meters.gas-main.unit"].place == "agent.yaml:14:11"
+    assert "geheim" not in str(found)
+
+
+def test_a_point_takes_what_differs_on_this_meter_from_its_profile(write: Write) -> None:
+    profile = load_profile(write("", "x").parent / "m1.yaml")
+    meter = MeterSection.model_validate(
+        {"line": "a", "profile": "m1.yaml", "points": {"energy": {"scale": "0.1", "address": "0x10"}, "power": None}}
+    )
+    points = meter.of(profile)
+    assert (str(points["energy"].scale), points["energy"].address, points["energy"].digits) == ("0.1", "0x10", 8)
+    assert points["power"] == profile.points["power"]
+    assert set(MeterSection(line="a", profile="m1.yaml").of(profile)) == {"energy", "power"}
+
+
+@pytest.mark.parametrize("name", list_profiles())
+def test_every_shipped_profile_can_be_read(name: str) -> None:
+    assert isinstance(load_profile(name), Profile)

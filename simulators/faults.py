@@ -6,7 +6,7 @@
 | checksum | a reply with a wrong check (Modbus TCP, which has none: a foreign transaction id); over OPC UA status BadCommunicationError |
 | late | the right reply, `delay` later than it should be; over OPC UA the value and source time of `delay` ago |
 | stuck | every point shows what it showed when it began |
-| burst | `factor` times the consumption |
+| burst | `factor` times the consumption; bursts of one meter do not pile up, the next waits for the end of the last |
 | reset | the counter starts again at zero |
 | rollover | on a timetable: the counter rolls over at that time, as it would have by itself; on request: the register is set so that it rolls over about ten seconds later |
 """  # noqa: E501
@@ -131,7 +131,7 @@ class Faults:
     def _effect(self, fault: PlantFault, wrong: Wrong) -> Effect | None:
         meter, at = fault.meter, wrong.from_ms
         if fault.fault == "burst":
-            return Burst(meter, at, wrong.to_ms, fault.factor)
+            return self._burst(fault, at, wrong.to_ms)
         if fault.fault == "stuck":
             return Stuck(meter, at, wrong.to_ms)
         if fault.fault == "reset":
@@ -139,6 +139,12 @@ class Faults:
         if fault.fault == "rollover":
             return Set(meter, at, self._meters[meter].steps_before_rollover(at, ROLLOVER_AHEAD_S))
         return None
+
+    def _burst(self, fault: PlantFault, from_ms: int, to_ms: int) -> Burst | None:
+        """Return the burst, or what is left of it after those under way: they do not pile up, over a restart neither."""
+        earlier = [e.to_ms for e in self._memory.state.effects if isinstance(e, Burst) and e.meter == fault.meter]
+        begin = max([from_ms, *earlier])
+        return Burst(fault.meter, begin, to_ms, fault.factor) if begin < to_ms else None
 
     def _timetable(self, start_ms: int) -> list[tuple[int, PlantFault]]:
         return [

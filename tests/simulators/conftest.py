@@ -94,7 +94,7 @@ def _pty(path: str, request: bytes, expected: int, wait_s: float) -> bytes:
         return bytes(port.read(expected))
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def plant_text() -> PlantText:
     """Return a maker of plant.yaml texts with some of the meters, and more lines at the end."""
 
@@ -107,12 +107,12 @@ def plant_text() -> PlantText:
     return make
 
 
-@pytest.fixture
-def make_plant(plant_text: PlantText, tmp_path: Path) -> MakePlant:
+@pytest.fixture(scope="session")
+def make_plant(plant_text: PlantText, tmp_path_factory: pytest.TempPathFactory) -> MakePlant:
     """Return a maker of plants; lines without a meter are left out."""
 
     def make(*names: str, more: str = "") -> PlantSettings:
-        path = tmp_path / "plant.yaml"
+        path = tmp_path_factory.mktemp("plant") / "plant.yaml"
         path.write_text(plant_text(*names, more=more), encoding="utf-8")
         settings = read_plant(path)
         used = {meter.line for meter in settings.meters.values()}
@@ -123,13 +123,12 @@ def make_plant(plant_text: PlantText, tmp_path: Path) -> MakePlant:
     return make
 
 
-@pytest.fixture
-def simulated(tmp_path: Path) -> Callable[[PlantSettings], AbstractAsyncContextManager[Running]]:
-    """Return a context that runs a plant, in the same data folder each time."""
+@pytest.fixture(scope="session")
+def start_plant() -> Callable[[PlantSettings, Path], AbstractAsyncContextManager[Running]]:
+    """Return a context that runs a plant in a data folder."""
 
     @contextlib.asynccontextmanager
-    async def start(settings: PlantSettings) -> AsyncIterator[Running]:
-        data = tmp_path / "d"
+    async def start(settings: PlantSettings, data: Path) -> AsyncIterator[Running]:
         stop = asyncio.Event()
         task = asyncio.create_task(run(settings.model_copy(update={"served_log": Path("served.jsonl")}), data, stop))
         while not (data / "plant.json").exists() and not task.done():
@@ -143,3 +142,11 @@ def simulated(tmp_path: Path) -> Callable[[PlantSettings], AbstractAsyncContextM
                 await task
 
     return start
+
+
+@pytest.fixture
+def simulated(
+    start_plant: Callable[[PlantSettings, Path], AbstractAsyncContextManager[Running]], tmp_path: Path
+) -> Callable[[PlantSettings], AbstractAsyncContextManager[Running]]:
+    """Return a context that runs a plant, in the same data folder each time."""
+    return lambda settings: start_plant(settings, tmp_path / "d")

@@ -78,6 +78,17 @@ def test_a_burst_of_the_timetable_is_kept_for_the_next_start(stage: Callable[...
     assert plant.memory.state.effects == [Burst("gas-main", START + 70_000, START + 370_000, 3)]
 
 
+def test_bursts_of_one_meter_do_not_pile_up(stage: Callable[..., Stage]) -> None:
+    plant = stage()
+    for at, length in ((0, 60), (30, 20), (40, 60)):
+        plant.at(at)
+        assert plant.ask(fault="burst", meter="gas-main", factor=3, **{"for": length})["ok"]
+    assert plant.memory.state.effects == [
+        Burst("gas-main", START, START + 60_000, 3),
+        Burst("gas-main", START + 60_000, START + 100_000, 3),
+    ]
+
+
 def test_a_rollover_of_the_timetable_is_no_jump(stage: Callable[..., Stage]) -> None:
     gas = stage("  - {at: 20 s, fault: rollover, meter: gas-main}").meters["gas-main"]
     shown = [gas.value("volume", START + second * 1000) for second in range(-600, 31)]

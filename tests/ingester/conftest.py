@@ -1,6 +1,8 @@
 """Stores of every kind, and batches as an agent would send them."""
 
-from collections.abc import Callable, Iterator, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -9,7 +11,9 @@ import pytest
 from ingester.store.contract import Arrived, RecordStore, SeriesStore
 from ingester.store.duckdb_series import DuckdbSeries
 from ingester.store.sqlite_records import SqliteRecords
-from metering.wire import Batch, Event, digest, encode
+from link.real_world import RealWorld
+from link.world import BrokerAddress, Connected, Disconnected, Message, Will
+from metering.wire import Batch, Event, Topics, digest, encode, pack
 
 STREAM = "6f9619ff-8b86-4d01-b42d-00cf4fc964ff"
 T0 = 1_763_884_800_000
@@ -87,3 +91,49 @@ def open_records(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Cal
 @pytest.fixture
 def records(open_records: Callable[[], RecordStore]) -> RecordStore:
     return open_records()
+
+
+class Pipe:
+    """A broker made of two lists: what is put in arrives, what is published is kept."""
+
+    def __init__(self) -> None:
+        self.arriving: asyncio.Queue[Message | Connected | Disconnected] = asyncio.Queue()
+        self.published: list[Message] = []
+        self.connected = True
+
+    async def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> bool:
+        self.published.append(Message(topic, payload, retain))
+        return self.connected
+
+    async def events(self) -> AsyncIterator[Message | Connected | Disconnected]:
+        while True:
+            yield await self.arriving.get()
+
+    def put(self, arrived: Arrived, topic: str = "") -> None:
+        topic = topic or Topics(arrived.batch.site).data(arrived.batch.agent)
+        self.arriving.put_nowait(Message(topic, pack(arrived.body)))
+
+
+class LoopWorld(RealWorld):
+    """The real world with the pipe as its broker."""
+
+    def __init__(self, pipe: Pipe) -> None:
+        super().__init__()
+        self.pipe = pipe
+        self.will: Will | None = None
+
+    @asynccontextmanager
+    async def broker(self, address: BrokerAddress, subscriptions: tuple[str, ...], will: Will) -> AsyncIterator[Pipe]:
+        self.will = will
+        self.pipe.arriving.put_nowait(Connected())
+        yield self.pipe
+
+
+@pytest.fixture
+def pipe() -> Pipe:
+    return Pipe()
+
+
+@pytest.fixture
+def world(pipe: Pipe) -> LoopWorld:
+    return LoopWorld(pipe)

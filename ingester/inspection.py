@@ -1,0 +1,146 @@
+"""Which messages, and what of them, may be committed.
+
+Promises
+    * A batch of wrong shape or of another agent's topic is refused whole, with its reason.
+    * A meter belongs to one agent: the one it is bound to by configuration, else the first to send it. Others' readings of it,
+      and readings in a unit that cannot be converted, are left in the body and said once; the rest of the batch is used.
+"""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import msgspec
+
+from ingester.store.contract import Arrived
+from ingester.store.sampling import convertible
+from link.world import Message
+from metering.errors import MalformedBatch
+from metering.expression import POINT
+from metering.wire import ID, Batch, Exchange, Gap, Lost, Thinned, Topics, decode_batch, digest, unpack
+
+log = logging.getLogger(__name__)
+
+LARGEST = 2**53
+"""Times and numbers beyond this are garbage, and would not fit the store."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A message, or a part of one, that is not used."""
+
+    agent: str
+    received_ms: int
+    reason: str
+    payload: bytes
+
+
+@dataclass
+class Inspector:
+    """Turns messages into batches that may be committed. Touches nothing but its own memory."""
+
+    topics: Topics
+    units: Mapping[str, str]
+    """The configured unit of each configured point."""
+    bound: Mapping[str, str]
+    """The agent of each meter that is bound to one by configuration."""
+    owners: dict[str, str]
+    """The agent that first sent each meter."""
+    _said: set[tuple[str, str]] = field(default_factory=set)
+
+    def inspect(self, message: Message, received_ms: int) -> tuple[Arrived | None, list[Refused]]:
+        """Return the batch of a message as far as it may be used, and what of it may not."""
+        agent = self.topics.agent_of(message.topic) or ""
+        try:
+            body = unpack(message.payload)
+            batch = decode_batch(body)
+            self._check(batch, agent)
+        except MalformedBatch as error:
+            return None, [Refused(agent, received_ms, str(error.values["reason"]), message.payload)]
+        refused = self._refused_points(batch)
+        reasons = [
+            Refused(agent, received_ms, reason, _name(batch))
+            for point, reason in refused.items()
+            if self._first_time(agent, reason)
+        ]
+        self._note_unknown_meters(batch)
+        return Arrived(_without(batch, refused), body, digest(body), received_ms), reasons
+
+    def _check(self, batch: Batch, agent: str) -> None:
+        if (batch.site, batch.agent) != (self.topics.site, agent):
+            raise MalformedBatch(reason=f"from {batch.site}/{batch.agent} on the topic of {self.topics.site}/{agent}")
+        if max(_numbers(batch)) >= LARGEST or min(_numbers(batch)) <= -LARGEST:
+            raise MalformedBatch(reason="a number beyond 2^53")
+        wrong = [point for point, _ in batch.points if not POINT.fullmatch(point)]
+        wrong += [e.meter for e in batch.events if isinstance(e, Gap) and not ID.fullmatch(e.meter)]
+        if wrong:
+            raise MalformedBatch(reason=f"{wrong[0][:80]!r} is no point or meter")
+
+    def _refused_points(self, batch: Batch) -> dict[str, str]:
+        """Return the points whose readings are not used, and why."""
+        refused: dict[str, str] = {}
+        for point, sent_unit in batch.points:
+            meter = point.partition("/")[0]
+            owner = self.bound.get(meter) or self.owners.setdefault(meter, batch.agent)
+            wanted = self.units.get(point)
+            if owner != batch.agent:
+                refused[point] = f"meter {meter} belongs to agent {owner}"
+            elif wanted is not None and not convertible(sent_unit, wanted):
+                refused[point] = f"unit {sent_unit} of {point} cannot be converted to {wanted}"
+        return refused
+
+    def _note_unknown_meters(self, batch: Batch) -> None:
+        configured = {point.partition("/")[0] for point in self.units}
+        for meter in {point.partition("/")[0] for point, _ in batch.points} - configured:
+            if self._first_time(batch.agent, f"unknown {meter}"):
+                log.warning(
+                    "meter %s of agent %s is not configured: its readings are stored, not accounted", meter, batch.agent
+                )
+
+    def _first_time(self, agent: str, said: str) -> bool:
+        new = (agent, said) not in self._said
+        self._said.add((agent, said))
+        return new
+
+
+def _name(batch: Batch) -> bytes:
+    """Name a batch whose body is stored, for what is set aside of it."""
+    return f"{batch.stream} {batch.seq}".encode()
+
+
+def _numbers(batch: Batch) -> list[int]:
+    numbers = [batch.seq, batch.t0, batch.up, batch.t0 + max(batch.t, default=0)]
+    for event in batch.events:
+        if isinstance(event, Gap):
+            numbers += [event.start, event.end or 0, event.missed]
+        elif isinstance(event, Lost | Thinned):
+            numbers += [event.from_seq, event.to_seq, event.readings]
+        else:
+            numbers.append(event.at)
+    return numbers
+
+
+def _without(batch: Batch, refused: Mapping[str, str]) -> Batch:
+    """Return the batch without the readings and events of refused points."""
+    if not refused:
+        return batch
+    kept = [i for i, (point, _) in enumerate(batch.points) if point not in refused]
+    place = {old: new for new, old in enumerate(kept)}
+    rows = [row for row, p in enumerate(batch.p) if p in place]
+    meters = {point.partition("/")[0] for point in refused} - {batch.points[i][0].partition("/")[0] for i in kept}
+    return msgspec.structs.replace(
+        batch,
+        points=[batch.points[i] for i in kept],
+        t=[batch.t[row] for row in rows],
+        p=[place[batch.p[row]] for row in rows],
+        x=[batch.x[row] for row in rows],
+        q=[batch.q[row] for row in rows],
+        s=msgspec.UNSET,
+        raw=msgspec.UNSET,
+        events=[
+            event
+            for event in batch.events
+            if not (isinstance(event, Gap) and event.meter in meters)
+            and not (isinstance(event, Exchange) and event.point in refused)
+        ],
+    )

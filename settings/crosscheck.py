@@ -156,12 +156,14 @@ def _is_rate(limit: Quantity, point: PointSection) -> bool:
 
 
 def _concerned(source: SourceSection) -> str:
-    """Return the key at which a missing factor is to be mended."""
-    if source.category in ELECTRICITY and source.factor_set is not None:
+    """Return the key at which a missing factor is to be mended; the source itself stands for a key that is not there."""
+    if source.category == "process":
+        return "parameters"
+    if source.factor_set is None:
+        return "factor_set"
+    if source.category in ELECTRICITY:
         return "method" if source.method.year else "region" if source.region else "factor_set"
-    if source.category == "fuel_combustion":
-        return "fuel" if source.fuel else "category"
-    return "factor_set" if source.factor_set else "category"
+    return "fuel" if source.category == "fuel_combustion" else "factor_set"
 
 
 def _fitting(source: SourceSection, counted: Unit) -> Text:

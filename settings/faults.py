@@ -199,7 +199,7 @@ def shown(value: object, keys: Keys = ()) -> str:
 
 def known_keys(model: type[BaseModel], path: Keys) -> list[str]:
     """Return the keys that the section at `path` of `model` may have."""
-    found = _models(_annotation(model, path))
+    found = models_in(_annotation(model, path))
     return [info.alias or name for section in found for name, info in section.model_fields.items()]
 
 
@@ -211,11 +211,11 @@ def _annotation(model: type[BaseModel], path: Keys) -> Any:
 
 
 def _step(annotation: Any, step: str | int) -> Any:
-    for section in _models(annotation):
+    for section in models_in(annotation):
         info = _named(section, step)
         if info is not None:
             return info.annotation
-    for arm in _arms(annotation):
+    for arm in arms(annotation):
         arguments = get_args(arm)
         if get_origin(arm) is dict and isinstance(step, str):
             return arguments[1]
@@ -224,18 +224,19 @@ def _step(annotation: Any, step: str | int) -> Any:
     return None
 
 
-def _arms(annotation: Any) -> list[Any]:
+def arms(annotation: Any) -> list[Any]:
     """Return the plain types an annotation stands for: of `A | None`, `A`; of `Annotated[A, …]`, `A`."""
     origin = get_origin(annotation)
     if origin is Annotated:
-        return _arms(get_args(annotation)[0])
+        return arms(get_args(annotation)[0])
     if origin in (Union, types.UnionType):
-        return [arm for each in get_args(annotation) for arm in _arms(each)]
+        return [arm for each in get_args(annotation) for arm in arms(each)]
     return [annotation]
 
 
-def _models(annotation: Any) -> list[type[BaseModel]]:
-    return [arm for arm in _arms(annotation) if isinstance(arm, type) and issubclass(arm, BaseModel)]
+def models_in(annotation: Any) -> list[type[BaseModel]]:
+    """Return the models among them."""
+    return [arm for arm in arms(annotation) if isinstance(arm, type) and issubclass(arm, BaseModel)]
 
 
 def _named(section: type[BaseModel], key: str | int) -> FieldInfo | None:
@@ -248,7 +249,7 @@ def _named(section: type[BaseModel], key: str | int) -> FieldInfo | None:
 def _field(model: type[BaseModel], path: Keys) -> FieldInfo | None:
     if not path:
         return None
-    sections = _models(_annotation(model, path[:-1]))
+    sections = models_in(_annotation(model, path[:-1]))
     return next((info for section in sections if (info := _named(section, path[-1])) is not None), None)
 
 

@@ -23,7 +23,7 @@ CREDENTIALS: dict[str, Keys] = {"mqtt-password": ("mqtt", "password")}
 SECTIONS = {
     "agent": ("agent", "mqtt", "outbox", "lines", "meters"),
     "ingester": (
-        "site", "store", "mqtt", "factors", "meters", "sources", "products", "rules", "instruments", "certificates",
+        "site", "store", "mqtt", "factors", "meters", "sources", "products", "rules",
         "seed", "page",
     ),
 }  # fmt: skip

@@ -9,7 +9,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from ingester.page.languages import preferred
-from metering.errors import FactorError, MeteringError, ServiceError
+from metering.errors import MeteringError, ServiceError
 from metering.text import Text
 
 log = logging.getLogger(__name__)
@@ -39,8 +39,6 @@ def add_problems(api: FastAPI) -> None:
     async def refused(request: Request, error: MeteringError) -> JSONResponse:
         unavailable = isinstance(error, ServiceError)
         status = HTTPStatus.SERVICE_UNAVAILABLE if unavailable else HTTPStatus.NOT_FOUND
-        if isinstance(error, FactorError):
-            status = HTTPStatus.UNPROCESSABLE_ENTITY
         return _document(request, status, Text(error.say("zh"), error.say("en")))
 
     @api.exception_handler(RequestValidationError)

@@ -26,8 +26,8 @@ PARTLY = Text("部分时间缺测", "some time missing")
 def chart(snapshot: Snapshot, zone: ZoneInfo, lang: Lang) -> tuple[dict[str, Any], str]:
     """Return the options and a line that says what one bar is; nothing where nothing is known."""
     sources = {source.id: source for source in snapshot.sources if not source.part_of}
-    results = [result for result in snapshot.today if result.account in sources and result.activity is not None]
-    if not results:
+    results = [result for result in snapshot.today if result.account in sources]
+    if all(result.activity is None for result in results):
         return {}, ""
     width = _width(results, snapshot.at_ms)
     starts = _starts(results, width)

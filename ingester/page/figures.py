@@ -109,7 +109,7 @@ def source_rows(snapshot: Snapshot, zone: ZoneInfo, lang: Lang) -> tuple[Row, ..
                 _share(source, whole, _colour(place), lang),
                 Cell(number(source.kg_per_hour, 1), "" if source.kg_per_hour is not None else NO_RATE.say(lang)),
                 _activity(source),
-                Cell(percent(source.missing_share, lang), tone="warn" if lacks(source, snapshot, zone) else "muted"),
+                Cell(percent(source.missing_share), tone="warn" if lacks(source, snapshot, zone) else "muted"),
                 _remarks(source, names, lang),
             ),
         )
@@ -131,7 +131,7 @@ def _share(source: SourceNow, whole: Decimal, colour: str, lang: Lang) -> Cell:
     if source.category in DEDUCTED or source.tonnes_today is None or whole <= 0:
         return Cell(DASH, tone="muted")
     share = float(source.tonnes_today / whole)
-    return Cell(percent(share, lang), share=share, colour=colour)
+    return Cell(percent(share), share=share, colour=colour)
 
 
 def _remarks(source: SourceNow, names: dict[str, str], lang: Lang) -> Cell:

@@ -24,26 +24,29 @@ GOODBYE_S = 1
 
 
 @asynccontextmanager
-async def serve(host: str, port: int, source: LiveSource, world: World, site: Site) -> AsyncIterator[str]:
+async def serve(
+    host: str, port: int, source: LiveSource, world: World, site: Site, tasks: asyncio.TaskGroup
+) -> AsyncIterator[str]:
     """Serve while inside; give the address, such as http://127.0.0.1:8080. Port 0 takes any free one.
+
+    What runs meanwhile runs in `tasks`, and has ended when this is left.
 
     Raises:
         LineBusy: the address is in use, not permitted, or not of this machine.
     """
     listening = bind(host, port)
     feed = Feed(source, world)
-    address = f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}"
     server = _Server(web_app(feed, source, site))
-    async with asyncio.TaskGroup() as tasks:
-        running = tasks.create_task(feed.run())
-        tasks.create_task(server.live(listening))
-        await server.listening.wait()
-        try:
-            yield address
-        finally:
-            feed.close()
-            running.cancel()
-            server.should_exit = True
+    running = tasks.create_task(feed.run())
+    served = tasks.create_task(server.live(listening))
+    await server.listening.wait()
+    try:
+        yield f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}"
+    finally:
+        feed.close()
+        running.cancel()
+        server.should_exit = True
+        await asyncio.wait([running, served])
 
 
 def bind(host: str, port: int) -> socket.socket:

@@ -67,7 +67,7 @@ def unit_sign(symbol: str) -> str:
     return f"{sign} ({reference.removesuffix('C')} °C)" if at else sign
 
 
-def percent(share: float, lang: Lang) -> str:
+def percent(share: float) -> str:
     """Return a share from 0 to 1 in percent; a share that is not quite nothing, or not quite all, never looks so."""
     if 0 < share < 0.001:
         return "<0.1 %"

@@ -6,7 +6,7 @@ Run this file to open it in a browser: `python tests/ingester_page/conftest.py [
 import asyncio
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from decimal import Decimal
@@ -235,24 +235,33 @@ def site() -> Site:
 
 @pytest.fixture
 def snapshot() -> Snapshot:
-    """The plant at 12:36 in Shanghai."""
-    return plant(1_795_494_960_000)
+    """The plant on 20 November 2026, 12:36 in Shanghai."""
+    return plant(1_795_149_360_000)
 
 
 @pytest.fixture
-def serving(source: Plant, world: World, site: Site) -> Callable[[], AbstractAsyncContextManager[str]]:
-    return lambda: serve("127.0.0.1", 0, source, world, site)
+def serving(source: Plant, world: World, site: Site) -> Callable[..., AbstractAsyncContextManager[str]]:
+    @asynccontextmanager
+    async def start(host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[str]:
+        async with asyncio.TaskGroup() as tasks, serve(host, port, source, world, site, tasks) as address:
+            yield address
+
+    return start
 
 
 @pytest.fixture
-async def address(serving: Callable[[], AbstractAsyncContextManager[str]]) -> AsyncIterator[str]:
+async def address(serving: Callable[..., AbstractAsyncContextManager[str]]) -> AsyncIterator[str]:
     async with serving() as address:
         yield address
 
 
 async def show(port: int) -> None:
     world = RealWorld()
-    async with serve("127.0.0.1", port, Plant(world.now_ms), world, Site(SHANGHAI, "0.1.0", demo=True)) as address:
+    site = Site(SHANGHAI, "0.1.0", demo=True)
+    async with (
+        asyncio.TaskGroup() as tasks,
+        serve("127.0.0.1", port, Plant(world.now_ms), world, site, tasks) as address,
+    ):
         print(address, flush=True)
         await asyncio.Event().wait()
 

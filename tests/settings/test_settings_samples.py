@@ -15,6 +15,7 @@ from settings.faults import arms, models_in
 from settings.ingester import IngesterSettings, load_ingester
 from settings.origin import SECTIONS
 from settings.places import config_dir
+from settings.profiles import load_profile
 from settings.syntax import parse
 
 AGENT = config_dir() / "agent.sample.yaml"
@@ -79,8 +80,9 @@ def test_an_agent_file_we_ship_loads_with_the_drivers_own_settings(file: Path) -
     for name, line in settings.lines.items():
         document.check(driver(line.driver).line_model, ("lines", name))
     for name, meter in settings.meters.items():
-        model = driver(settings.lines[meter.line].driver).meter_model
-        document.check(model, ("meters", name), meter.address)
+        its_driver, profile = driver(settings.lines[meter.line].driver), load_profile(meter.profile)
+        document.check(its_driver.meter_model, ("meters", name), meter.address)
+        assert not [fault for point in meter.of(profile).values() if (fault := its_driver.fault(point, profile))]
 
 
 @pytest.mark.parametrize("file", [INGESTER, DEMO / "ingester.yaml"], ids=lambda file: file.name)

@@ -57,6 +57,10 @@ class Document:
         path = tuple(keys)
         return self.place(path) if path in self._tree.keys or self._override(path) else None
 
+    def value(self, keys: Sequence[str | int]) -> Any:
+        """Return what a setting is given as, before any model reads it; None where it is not given."""
+        return _find(self.data, tuple(keys))
+
     def check(self, model: type[M], keys: Sequence[str | int] = (), data: Any = None) -> M:
         """Return the section at `keys` as a `model`. `data` replaces what stands there (a part of the section).
 
@@ -64,7 +68,7 @@ class Document:
             SettingsFaults: one fault per wrong setting, in the order of the file.
         """
         path = tuple(keys)
-        section = self._at(path) if data is None else data
+        section = self.value(path) if data is None else data
         try:
             checked = model.model_validate(section)
         except ValidationError as error:
@@ -84,12 +88,6 @@ class Document:
     def faults(self, faults: list[SettingsError]) -> SettingsFaults:
         """Return them as one error, in the order of the file."""
         return SettingsFaults(sorted(faults, key=lambda fault: _order(fault.place)))
-
-    def _at(self, path: Keys) -> Any:
-        section = self.data
-        for step in path:
-            section = section[step]
-        return section
 
     def _said(self, fault: Fault) -> SettingsError:
         return SettingsError(self.place(fault.keys, at_key=fault.at_key), fault.problem, fault.remedy, **fault.values)
@@ -172,6 +170,8 @@ def _find(data: Any, path: Keys) -> Any:
             data = data.get(step)
         elif isinstance(data, list) and isinstance(step, int) and step < len(data):
             data = data[step]
+        else:
+            return None
     return data
 
 

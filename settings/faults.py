@@ -1,6 +1,7 @@
 """What pydantic found wrong, said as this house says it: the setting, the value, the remedy, in both languages."""
 
 import difflib
+import re
 import types
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -18,6 +19,7 @@ SECRET = ("password", "token", "secret")
 """A key with one of these words in it never shows its value."""
 SHOWN = 80
 """Characters of a wrong value that a message repeats."""
+_USER_AND_PASSWORD = re.compile(r"(://[^/@\s:]*):[^/\s]*@")
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,7 @@ def _fault(item: Any, given: Any, path: Keys, model: type[BaseModel], at: Keys, 
     elif given is None:
         problem, remedy = _EMPTY, _example(path, model, values)
     elif kind == "value_error":
-        problem, remedy = _refused(item["ctx"]["error"], values)
+        problem, remedy = _refused(item["ctx"]["error"], path, values)
     elif kind in ("literal_error", "enum"):
         problem, remedy = _CHOICE, _nearest_choice(given, path, model, values)
     else:
@@ -132,12 +134,12 @@ def _missing(path: Keys, model: type[BaseModel], at: Keys, values: dict[str, obj
     return problem, _ADD_SUCH_AS if example else _ADD
 
 
-def _refused(error: object, values: dict[str, object]) -> tuple[Text, Text | None]:
+def _refused(error: object, path: Keys, values: dict[str, object]) -> tuple[Text, Text | None]:
     if not isinstance(error, FieldError):
         values["said"] = str(error)
         return _OTHER, None
-    values |= error.values
-    remedy = getattr(error, "remedy", None)
+    values |= {name: _harmless(value, path) for name, value in error.values.items()}
+    remedy: Text | None = None
     if error.text is UnknownUnit.text:
         normal = str(error.values.get("unit", "")).lower().lstrip("k").startswith(("nm", "sm", "标", "nm³"))
         remedy = _NORMAL_VOLUME if normal else _UNITS
@@ -186,12 +188,28 @@ def dotted(keys: Iterable[str | int]) -> str:
 
 def shown(value: object, keys: Keys = ()) -> str:
     """Return a value as a message may repeat it: short, and no secret."""
-    if any(word in str(key).lower() for key in keys for word in SECRET):
+    if secret(keys):
         return "***"
     if isinstance(value, dict | list):
         return "{…}" if isinstance(value, dict) else "[…]"
-    text = repr(value) if isinstance(value, str) else str(value).lower() if isinstance(value, bool) else str(value)
+    text = repr(without_password(value)) if isinstance(value, str) else str(value)
     return text if len(text) <= SHOWN else text[: SHOWN - 1] + "…"
+
+
+def _harmless(value: object, keys: Keys) -> object:
+    if secret(keys):
+        return "***"
+    return without_password(value) if isinstance(value, str) else value
+
+
+def secret(keys: Keys) -> bool:
+    """Whether a setting's value must not be shown."""
+    return any(word in str(key).lower() for key in keys for word in SECRET)
+
+
+def without_password(address: str) -> str:
+    """Return `postgresql://user:***@host/db`."""
+    return _USER_AND_PASSWORD.sub(r"\1:***@", address)
 
 
 # Walking the models, to name the keys a section knows.

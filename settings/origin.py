@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from metering.errors import SettingsError, SettingsFaults
 from metering.text import Text
 from settings.document import Document
-from settings.faults import SECRET, dotted
+from settings.faults import dotted, secret, without_password
 from settings.syntax import Keys, parse
 
 PREFIX = "TANBIAO_"
@@ -106,7 +106,14 @@ class Origin:
 
 def origins(settings: BaseModel, document: Document) -> list[Origin]:
     """Return every setting in force and where it comes from, in the order of the models."""
-    return [Origin(dotted(keys), _masked(keys, value), document.given(keys)) for keys, value in _leaves(settings, ())]
+    return [_origin(keys, value, document) for keys, value in _leaves(settings, ())]
+
+
+def _origin(keys: Keys, value: Any, document: Document) -> Origin:
+    """Say what is given as it was written (`10 s`), but a path as it was understood."""
+    place = document.given(keys)
+    written = value if place is None or isinstance(value, Path) else document.value(keys)
+    return Origin(dotted(keys), _masked(keys, written), place)
 
 
 def _leaves(value: Any, path: Keys) -> Iterator[tuple[Keys, Any]]:
@@ -128,14 +135,7 @@ def _leaves(value: Any, path: Keys) -> Iterator[tuple[Keys, Any]]:
 def _masked(keys: Keys, value: Any) -> str:
     if value is None:
         return ""
-    if any(word in str(key).lower() for key in keys for word in SECRET):
+    if secret(keys):
         return "***"
     text = ", ".join(str(item) for item in value) if isinstance(value, list | tuple) else str(value)
     return without_password(text)
-
-
-def without_password(url: str) -> str:
-    """Return `postgresql://user:***@host/db`."""
-    head, at, tail = url.rpartition("@")
-    scheme, slashes, user = head.partition("://")
-    return f"{scheme}://{user.partition(':')[0]}:***@{tail}" if at and slashes and ":" in user else url

@@ -2,7 +2,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from metering.errors import SettingsFaults
 from metering.profile import Profile
 from settings.agent import MeterSection, load_agent
 from settings.origin import SECTIONS, origins
@@ -13,13 +16,13 @@ Said = Callable[[Callable[[], object]], list[str]]
 
 
 def test_an_agent_file_becomes_typed_settings(write: Write, agent_text: str, tmp_path: Path) -> None:
-    settings, document = load_agent(write(agent_text), {})
-    assert settings.agent.id == "workshop-1"
-    assert settings.meters["gas-main"].interval == 10.0
-    assert settings.meters["gas-main"].address == {"unit": 3}
-    assert settings.lines["rs485-1"].model_extra == {"serial": "/dev/ttyUSB0"}
-    assert settings.outbox.path == tmp_path / "data/outbox.db"
-    assert settings.outbox.max_size == 10**9
+    loaded, document = load_agent(write(agent_text), {})
+    assert loaded.agent.id == "workshop-1"
+    assert loaded.meters["gas-main"].interval == 10.0
+    assert loaded.meters["gas-main"].address == {"unit": 3}
+    assert loaded.lines["rs485-1"].model_extra == {"serial": "/dev/ttyUSB0"}
+    assert loaded.outbox.path == tmp_path / "data/outbox.db"
+    assert loaded.outbox.max_size == 10**9
     assert document.place(("meters", "gas-main", "unit")) == "agent.yaml:13:11"
 
 
@@ -91,11 +94,11 @@ def test_the_environment_overrides_the_file(write: Write, agent_text: str) -> No
         "TANBIAO_LANG": "zh",
         "PATH": "/bin",
     }
-    settings, document = load_agent(write(agent_text), environ)
-    assert settings.mqtt.url == "mqtts://10.0.0.5"
-    assert settings.meters["gas-main"].interval == 30.0
-    assert settings.meters["gas-main"].points == ["energy"]
-    assert settings.outbox.max_size == 5_000_000
+    loaded, document = load_agent(write(agent_text), environ)
+    assert loaded.mqtt.url == "mqtts://10.0.0.5"
+    assert loaded.meters["gas-main"].interval == 30.0
+    assert loaded.meters["gas-main"].points == ["energy"]
+    assert loaded.outbox.max_size == 5_000_000
     assert document.place(("mqtt", "url")) == "TANBIAO_MQTT__URL"
 
 
@@ -135,8 +138,37 @@ def test_each_setting_tells_where_it_comes_from_and_no_secret_is_shown(
     assert (found["mqtt.password"].value, found["mqtt.password"].place) == ("***", "credential mqtt-password")
     assert (found["mqtt.url"].value, found["mqtt.url"].place) == ("mqtt://127.0.0.1:1883", "agent.yaml:6:8")
     assert (found["outbox.keep_delivered"].value, found["outbox.keep_delivered"].place) == ("604800.0", None)
-    assert found["meters.gas-main.unit"].place == "agent.yaml:14:11"
+    assert (found["meters.gas-main.interval"].value, found["meters.gas-main.unit"].place) == (
+        "10 s",
+        "agent.yaml:14:11",
+    )
+    assert found["outbox.path"].value == str(tmp_path / "data/outbox.db")
     assert "geheim" not in str(found)
+
+
+@pytest.mark.parametrize("line", ["site: mqtt://u:geheim@host", "id: [mqtt://u:geheim@host]", "password: {geheim: 1}"])
+def test_no_message_repeats_a_password(write: Write, said: Said, agent_text: str, line: str) -> None:
+    key = line.split(":")[0]
+    kept = "\n".join(each for each in agent_text.splitlines() if not each.startswith(f"  {key}:"))
+    messages = said(lambda: load_agent(write(kept.replace("agent:\n", f"agent:\n  {line}\n")), {}))
+    assert messages
+    assert "geheim" not in "".join(messages)
+
+
+@given(st.data())
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_damaged_file_gives_settings_or_faults_and_nothing_else(
+    write: Write, agent_text: str, data: st.DataObject
+) -> None:
+    start = data.draw(st.integers(0, len(agent_text)))
+    end = data.draw(st.integers(start, min(len(agent_text), start + 30)))
+    inserted = data.draw(st.text(alphabet="ab0: -\n\t[]{}'\"#&*!|,.x锅", max_size=8))
+    file = write(agent_text[:start] + inserted + agent_text[end:])
+    try:
+        load_agent(file, {})
+    except SettingsFaults as error:
+        messages = error.say("zh").splitlines()
+        assert all(message.startswith("agent.yaml") for message in messages)
 
 
 def test_a_point_takes_what_differs_on_this_meter_from_its_profile(write: Write) -> None:

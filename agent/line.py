@@ -24,6 +24,9 @@ from metering.errors import MeterError
 
 log = logging.getLogger(__name__)
 
+_SOON_S = 0.0002
+"""What is due this soon is due: a timer would cost more."""
+
 
 class Sink(Protocol):
     """Where readings go."""
@@ -102,7 +105,7 @@ class LineOwner:
 
     async def _stopped_before(self, at_s: float, stop: asyncio.Event) -> bool:
         """Wait until a time by the uptime; return whether the stop came first."""
-        while (wait_s := at_s - self._world.uptime()) > 0:
+        while (wait_s := at_s - self._world.uptime()) > _SOON_S:
             try:
                 async with asyncio.timeout(min(wait_s, 10.0)):
                     await stop.wait()

@@ -1,16 +1,23 @@
 """A world of tests: a clock that only moves when told to (or when all wait), dice from a seed, no threads."""
 
 import asyncio
+import heapq
 import random
-from collections.abc import AsyncIterator, Callable, Coroutine
+import struct
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from agent.books import OutboxSettings
-from metering.wire import Batch, ClockState
+from agent.wiring import Wiring, wire
+from link.world import Connected, Disconnected
+from metering.errors import MeterUnreachable
+from metering.wire import Batch, ClockState, decode_batch, unpack
+from settings.agent import load_agent
 
 START_MS = 1_763_884_800_000
 
@@ -26,13 +33,19 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def __init__(self) -> None:
         super().__init__()
         self.now_s = 1000.0
+        self._timer_cancelled_count = 0
 
     def time(self) -> float:
         return self.now_s
 
     def _run_once(self) -> None:
-        if not self._ready and self._scheduled:  # type: ignore[attr-defined]
-            self.now_s = max(self.now_s, self._scheduled[0]._when)  # type: ignore[attr-defined]
+        timers: list[asyncio.TimerHandle] = self._scheduled  # type: ignore[attr-defined]
+        while timers and timers[0].cancelled():
+            handle = heapq.heappop(timers)
+            handle._scheduled = False  # type: ignore[attr-defined]
+            self._timer_cancelled_count = max(0, self._timer_cancelled_count - 1)
+        if not self._ready and timers:  # type: ignore[attr-defined]
+            self.now_s = max(self.now_s, timers[0].when())
         super()._run_once()  # type: ignore[misc]
 
 
@@ -86,6 +99,157 @@ class TestWorld:
     async def broker(self, address: Any, subscriptions: tuple[str, ...], will: Any) -> AsyncIterator[Any]:
         self.the_broker.subscriptions, self.the_broker.will = subscriptions, will
         yield self.the_broker
+
+
+class Wire:
+    """A line of tests: `meter(frame)` says what comes back, as (seconds later, bytes); nothing for silence."""
+
+    def __init__(self, meter: Callable[[bytes], list[tuple[float, bytes]]]) -> None:
+        self.meter = meter
+        self.opened = 0
+        self.requests: list[tuple[float, bytes]] = []
+        self.refuses = ""
+
+    async def open(self) -> "WireEnd":
+        if self.refuses:
+            raise MeterUnreachable(self.refuses)
+        self.opened += 1
+        return WireEnd(self)
+
+
+class WireEnd:
+    """One opening of a `Wire`: a `Channel`."""
+
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+        self._arrived: asyncio.Queue[bytes] = asyncio.Queue()
+        self.closed = False
+
+    async def write(self, data: bytes) -> None:
+        loop = asyncio.get_running_loop()
+        self._wire.requests.append((loop.time(), data))
+        for after_s, reply in self._wire.meter(data):
+            loop.call_later(after_s, self._arrived.put_nowait, reply)
+
+    async def read(self, timeout_s: float) -> bytes:
+        try:
+            async with asyncio.timeout(timeout_s):
+                data = await self._arrived.get()
+        except TimeoutError:
+            return b""
+        if data == LOST:
+            raise MeterUnreachable("lost")
+        return data
+
+    def drain(self) -> int:
+        dropped = 0
+        while not self._arrived.empty():
+            dropped += len(self._arrived.get_nowait())
+        return dropped
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+LOST = b"\0lost"
+
+
+def modbus_reply(frame: bytes, values: Sequence[float] = (1234.5, 7.25)) -> bytes:
+    """Answer a Modbus TCP read of 32-bit floats."""
+    count = struct.unpack(">H", frame[10:12])[0]
+    data = struct.pack(f">{len(values)}f", *values)[: 2 * count]
+    return frame[:4] + struct.pack(">HBBB", 3 + len(data), frame[6], frame[7], len(data)) + data
+
+
+PROFILE = """
+vendor: x
+model: y
+kind: electricity
+protocol: modbus
+defaults: {fc: 3, type: f32}
+points:
+  energy: {address: 0, unit: kWh, role: counter}
+  power: {address: 2, unit: kW, role: gauge}
+source: {title: made up}
+status: unverified
+"""
+
+
+@pytest.fixture
+def agent_file(tmp_path: Path) -> Callable[..., Path]:
+    """Write an agent.yaml with its profile; lines and meters as YAML."""
+
+    def write(
+        lines: str = 'a: {driver: modbus, tcp: "meter:502", timeout: 500 ms}',
+        meters: str = "m1: {line: a, profile: profile.yaml, interval: 1 s}",
+        url: str = "mqtt://127.0.0.1:1",
+        more: str = "",
+    ) -> Path:
+        (tmp_path / "profile.yaml").write_text(PROFILE)
+        path = tmp_path / "agent.yaml"
+        path.write_text(
+            f'agent: {{id: workshop-1, site: demo}}\nmqtt: {{url: "{url}"}}\noutbox: {{path: data/outbox.db}}\n{more}'
+            f"lines:\n{indent(lines)}\nmeters:\n{indent(meters)}\n"
+        )
+        return path
+
+    return write
+
+
+def indent(text: str) -> str:
+    return "\n".join("  " + line.strip() for line in text.strip().splitlines())
+
+
+@pytest.fixture
+def wired(agent_file: Callable[..., Path]) -> Callable[..., Wiring]:
+    def make(*args: str) -> Wiring:
+        return wire(*load_agent(agent_file(*args), {}))
+
+    return make
+
+
+class FakeBroker:
+    """A broker in memory: `published` is what came, `say` speaks to the agent, `loses` the next publishes."""
+
+    def __init__(self) -> None:
+        self.connected = True
+        self.published: list[tuple[str, bytes, bool]] = []
+        self.on_publish: Callable[[str, bytes], None] = lambda topic, payload: None
+        self.subscriptions: tuple[str, ...] = ()
+        self.will: Any = None
+        self._events: asyncio.Queue[Any] = asyncio.Queue()
+
+    async def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> bool:
+        if not self.connected:
+            return False
+        await asyncio.sleep(0.001)
+        self.published.append((topic, payload, retain))
+        self.on_publish(topic, payload)
+        return True
+
+    def say(self, event: Any) -> None:
+        self._events.put_nowait(event)
+
+    def connect(self) -> None:
+        self.connected = True
+        self.say(Connected())
+
+    def disconnect(self) -> None:
+        self.connected = False
+        self.say(Disconnected("test"))
+
+    async def events(self) -> AsyncIterator[Any]:
+        while True:
+            yield await self._events.get()
+
+    def batches(self) -> list[Batch]:
+        return [decode_batch(unpack(payload)) for topic, payload, _ in self.published if topic.endswith("/data")]
+
+
+@pytest.fixture
+def fakes() -> SimpleNamespace:
+    """The classes and functions of this file, for tests that make several."""
+    return SimpleNamespace(Wire=Wire, Broker=FakeBroker, World=TestWorld, LOST=LOST, modbus_reply=modbus_reply)
 
 
 @pytest.fixture

@@ -26,6 +26,8 @@ class CrossCheck:
 
     document: Document
     sets: Mapping[str, FactorSet]
+    all_sets: bool
+    """Every set could be loaded; else a name that is not among them may be right."""
     meters: Mapping[str, MeterSection]
     sources: Mapping[str, SourceSection]
     products: Mapping[str, ProductSection]
@@ -35,8 +37,10 @@ class CrossCheck:
         """Return all that does not fit together."""
         found: list[SettingsError] = []
         for name, source in self.sources.items():
-            wrong = [*self._activity(("sources", name, "activity"), source.activity), *self._set_names(name, source)]
-            found += wrong or self._factor(name, source)
+            wrong = list(self._activity(("sources", name, "activity"), source.activity))
+            unknown = list(self._set_names(name, source))
+            found += [*wrong, *(unknown if self.all_sets else [])]
+            found += [] if wrong or unknown else self._factor(name, source)
         for name, product in self.products.items():
             found += self._activity(("products", name, "activity"), product.activity)
         for name, rule in self.rules.items():

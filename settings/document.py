@@ -86,8 +86,14 @@ class Document:
         return SettingsError(self.place(keys), problem, remedy, **values)
 
     def faults(self, faults: list[SettingsError]) -> SettingsFaults:
-        """Return them as one error, in the order of the file."""
-        return SettingsFaults(sorted(faults, key=lambda fault: _order(fault.place)))
+        """Return them as one error, in the order of the file; what stands in another file comes last."""
+        return SettingsFaults(sorted(faults, key=lambda fault: self._order(fault.place)))
+
+    def _order(self, place: str) -> tuple[str, int, int]:
+        file, *spot = place.rsplit(":", 2)
+        if len(spot) != 2 or not all(number.isdigit() for number in spot):
+            return "", 0, 0
+        return "" if file == str(self.path) else file, int(spot[0]), int(spot[1])
 
     def _said(self, fault: Fault) -> SettingsError:
         return SettingsError(self.place(fault.keys, at_key=fault.at_key), fault.problem, fault.remedy, **fault.values)
@@ -173,11 +179,6 @@ def _find(data: Any, path: Keys) -> Any:
         else:
             return None
     return data
-
-
-def _order(place: str) -> tuple[int, int]:
-    parts = place.rsplit(":", 2)
-    return (int(parts[1]), int(parts[2])) if len(parts) == 3 and parts[1].isdigit() and parts[2].isdigit() else (0, 0)
 
 
 _EMPTY_FILE = Text("文件是空的", "the file is empty")

@@ -37,7 +37,10 @@ class Fault:
 def faults_of(
     error: ValidationError, model: type[BaseModel], data: Any, at: Keys = (), also: Iterable[str] = ()
 ) -> list[Fault]:
-    """Return one fault per wrong setting below `at`. `also` are keys that are known there to another model."""
+    """Return one fault per wrong setting below `at`: a key misspelt is not missing, too.
+
+    `also` are keys that are known there to another model.
+    """
     found: dict[Keys, tuple[bool, Fault]] = {}
     for item in error.errors(include_url=False):
         path, tagged = _path(item["loc"], model, data)
@@ -46,7 +49,9 @@ def faults_of(
             found[path] = (tagged, fault)
         elif item["type"] == "literal_error" and found[path][1].remedy is None:
             found[path] = (tagged, _or_word(found[path][1], item["ctx"]["expected"]))
-    return [fault for path, (tagged, fault) in found.items() if not (tagged and _deeper(path, found))]
+    faults = [fault for path, (tagged, fault) in found.items() if not (tagged and _deeper(path, found))]
+    meant = {(*fault.keys[:-1], fault.values["near"]) for fault in faults if fault.problem is _UNKNOWN_KEY}
+    return [fault for fault in faults if fault.keys not in meant]
 
 
 def _or_word(fault: Fault, words: str) -> Fault:

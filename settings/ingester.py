@@ -144,7 +144,7 @@ def load_ingester(path: Path, environ: Mapping[str, str]) -> tuple[IngesterSetti
     document = with_environment(read(path), "ingester", environ)
     settings = _with_paths(document.check(IngesterSettings), path.absolute().parent)
     sets, faults = _sets(settings, document)
-    check = CrossCheck(document, sets, settings.meters, settings.sources, settings.products, settings.rules)
+    check = CrossCheck(document, sets, not faults, settings.meters, settings.sources, settings.products, settings.rules)
     faults += check.faults()
     if faults:
         raise document.faults(faults)

@@ -44,9 +44,7 @@ def test_a_meter_on_a_line_like_no_other_is_told_which_lines_there_are(
 def test_a_wrong_key_is_answered_with_the_right_one(write: Write, said: Said, agent_text: str) -> None:
     file = write(agent_text.replace("  site: demo", "  siet: demo"))
     assert said(lambda: load_agent(file, {})) == [
-        "agent.yaml:1:1: agent lacks site. Add it, such as site: demo",
         "agent.yaml:3:3: unknown key agent.siet. Did you mean site?",
-        "agent.yaml:1:1: agent 缺少 site。请补上，例如 site: demo",
         "agent.yaml:3:3: 未知的键 agent.siet。是不是 site？",
     ]
 
@@ -82,7 +80,15 @@ def test_a_fault_inside_a_profile_is_told_in_the_profiles_own_file(
     write("vendor: a\nmodel: b\nkind: water\nprotocol: modbus\npoints: {p: {address: 1, unit: m3, rol: counter}}\n"
           "source: {title: t}\nstatus: manual\n", "m3.yaml")  # fmt: skip
     messages = said(lambda: load_agent(write(agent_text.replace("m1.yaml", "m3.yaml")), {}))
-    assert messages[1] == f"{tmp_path}/m3.yaml:5:36: unknown key points.p.rol. Did you mean role?"
+    assert messages[0] == f"{tmp_path}/m3.yaml:5:36: unknown key points.p.rol. Did you mean role?"
+
+
+def test_faults_of_another_file_come_after_those_of_this_one(write: Write, said: Said, agent_text: str) -> None:
+    write("vendor: a\n", "m3.yaml")
+    file = write(agent_text.replace("m1.yaml", "m3.yaml").replace("line: rs485-1", "line: rs"))
+    english = said(lambda: load_agent(file, {}))
+    assert english[0].startswith("agent.yaml:12:11: ")
+    assert "/m3.yaml:1:1: model is missing" in english[1]
 
 
 def test_the_environment_overrides_the_file(write: Write, agent_text: str) -> None:

@@ -178,8 +178,8 @@ def test_a_bad_id_is_found_at_the_key(write: Write, said: Said) -> None:
 
 def test_all_faults_come_at_once_in_the_order_of_the_file(write: Write, said: Said) -> None:
     document = plant(write, "points:\n  p: {unit: x, kind: y}\n  q: {uint: kWh}\ntitle: [1]\n")
-    places = [message.split(": ")[0] for message in said(lambda: document.check(Plant))[:5]]
-    assert places == [f"plant.yaml:{spot}" for spot in ("2:13", "2:22", "3:3", "3:7", "4:1")]
+    places = [message.split(": ")[0] for message in said(lambda: document.check(Plant))[:4]]
+    assert places == [f"plant.yaml:{spot}" for spot in ("2:13", "2:22", "3:7", "4:1")]
 
 
 def test_a_part_of_a_section_is_checked_against_the_keys_of_both_models(write: Write, said: Said) -> None:

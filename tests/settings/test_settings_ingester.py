@@ -196,6 +196,11 @@ def test_an_implausible_row_of_ones_own_set_is_told_in_its_own_file(write: Write
     assert message.startswith(f"{tmp_path}/own.yaml:6:5: row h: value = 11 tCO2/GJ is not within 0.02 and 0.2.")
 
 
+def test_a_set_misspelt_in_the_list_is_one_fault_not_one_per_source(write: Write, said: Said) -> None:
+    text = SITE.replace("factors: [cn-ndrc-other", "factors: [cn-ndrc-othr")
+    assert len(said(lambda: load_ingester(write(text, "i.yaml"), {}))) == 2
+
+
 def test_two_files_with_one_id_are_refused(write: Write, said: Said) -> None:
     write("id: cn-heat\nversion: '1'\ntitle: t\nverified: false\n", "own.yaml")
     messages = said(lambda: load_ingester(write(SITE.replace("cn-heat]", "cn-heat, own.yaml]"), "i.yaml"), {}))

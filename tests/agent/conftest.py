@@ -222,9 +222,9 @@ class FakeBroker:
     async def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> bool:
         if not self.connected:
             return False
-        await asyncio.sleep(0.001)
         self.published.append((topic, payload, retain))
         self.on_publish(topic, payload)
+        await asyncio.sleep(0.001)
         return True
 
     def say(self, event: Any) -> None:

@@ -1,0 +1,76 @@
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent import commands
+from metering.errors import NotRunning, SettingsFaults
+from metering.text import Text
+
+AgentFile = Callable[..., Path]
+
+
+def test_check_says_what_is_there(agent_file: AgentFile) -> None:
+    outcome = commands.check(agent_file(), {})
+    assert (outcome.data["lines"], outcome.data["meters"], outcome.data["points"]) == (1, 1, 2)
+    assert "is fine" in outcome.text.say("en")
+    assert "没有错误" in outcome.text.say("zh")
+
+
+def test_check_refuses_wrong_settings(agent_file: AgentFile) -> None:
+    with pytest.raises(SettingsFaults):
+        commands.check(agent_file("a: {driver: modbus}"), {})
+
+
+def test_plan_shows_each_request_and_how_long_a_cycle_takes(agent_file: AgentFile) -> None:
+    outcome = commands.plan(agent_file("a: {driver: modbus, serial: /dev/ttyUSB0, baud: 1200}"), {})
+    [line] = outcome.data["lines"]
+    [meter] = line["meters"]
+    assert meter["requests"] == ["fc 3, 4 registers at 0x0000"]
+    bits = (8 + 13) * 11
+    assert bits / 1200 < line["cycle_s"] < bits / 1200 + 0.1
+    assert "fc 3, 4 registers" in outcome.text.say("zh")
+    assert outcome.fine
+
+
+def test_plan_warns_of_a_line_that_cannot_keep_its_intervals(agent_file: AgentFile) -> None:
+    meters = "\n".join(f"m{n}: {{line: a, profile: profile.yaml, interval: 1 s, unit: {n}}}" for n in range(1, 9))
+    path = agent_file("a: {driver: modbus, serial: /dev/ttyUSB0, baud: 1200}", meters)
+    outcome = commands.plan(path, {})
+    assert not outcome.fine
+    assert "warning: a needs" in outcome.text.say("en")
+    assert "interval of 1 s" in outcome.text.say("en")
+    assert commands.check(path, {}).data["too_slow"] == ["a"]
+
+
+def test_status_without_a_running_agent_says_so(agent_file: AgentFile) -> None:
+    with pytest.raises(NotRunning):
+        commands.status(agent_file(), {})
+
+
+def test_a_dry_run_shows_readings_and_keeps_nothing(
+    agent_file: AgentFile, world: Any, fakes: Any, in_virtual_time: Any
+) -> None:
+    path = agent_file(
+        """a: {driver: modbus, tcp: "meter:502"}
+        b: {driver: modbus, tcp: "dead:502"}""",
+        """m1: {line: a, profile: profile.yaml, interval: 1 s}
+        m2: {line: b, profile: profile.yaml, interval: 1 s}""",
+    )
+    world.lines["meter:502"] = fakes.Wire(lambda frame: [(0.01, fakes.modbus_reply(frame))])
+    world.lines["dead:502"] = dead = fakes.Wire(lambda frame: [])
+    dead.refuses = "refused"
+    shown: list[Text] = []
+
+    async def story() -> None:
+        stop = asyncio.Event()
+        asyncio.get_running_loop().call_later(3.2, stop.set)
+        await commands.dry_run(path, {}, world, stop, shown.append)
+
+    in_virtual_time(story())
+    lines = [text.en for text in shown]
+    assert sum("m1/energy 1234.5 kWh  good" in line for line in lines) == 3
+    assert sum("m2 is silent" in line for line in lines) == 1
+    assert not (path.parent / "data").exists()

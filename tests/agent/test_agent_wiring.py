@@ -1,0 +1,98 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from agent.wiring import Wiring, wire
+from drivers.contract import ExchangeLine
+from metering.errors import SettingsFaults
+from settings.agent import load_agent
+
+Wired = Callable[..., Wiring]
+AgentFile = Callable[..., Path]
+
+
+def faults(path: Path) -> list[str]:
+    with pytest.raises(SettingsFaults) as caught:
+        wire(*load_agent(path, {}))
+    return [str(fault).replace(str(path), path.name) for fault in caught.value.faults]
+
+
+def test_settings_become_lines_and_meters(wired: Wired) -> None:
+    wiring = wired()
+    [line] = wiring.lines
+    [meter] = line.meters
+    assert isinstance(line.settings, ExchangeLine)
+    assert line.settings.tcp == "meter:502"
+    assert (meter.id, meter.interval_ms, meter.plan.address) == ("m1", 1000, {"unit": 1})
+    assert wiring.points == (("m1/energy", "kWh"), ("m1/power", "kW"))
+    assert meter.counters == {"energy"}
+
+
+def test_only_the_points_asked_for_are_taken(wired: Wired) -> None:
+    wiring = wired('a: {driver: modbus, tcp: "meter:502"}', "m1: {line: a, profile: profile.yaml, points: [power]}")
+    assert [point for point, _ in wiring.points] == ["m1/power"]
+
+
+def test_meters_of_one_interval_are_spread_over_it(wired: Wired) -> None:
+    meters = "\n".join(f"m{n}: {{line: a, profile: profile.yaml, interval: 10 s, unit: {n}}}" for n in range(1, 5))
+    wiring = wired(
+        'a: {driver: modbus, tcp: "meter:502"}',
+        meters + "\nx: {line: a, profile: profile.yaml, interval: 1 s, unit: 9}",
+    )
+    assert [meter.phase_ms for meter in wiring.meters] == [0, 2500, 5000, 7500, 0]
+
+
+def test_an_unknown_driver_is_named_with_the_nearest(agent_file: AgentFile) -> None:
+    [fault] = faults(agent_file('a: {driver: modbuss, tcp: "meter:502"}'))[:1]
+    assert fault.startswith("agent.yaml:")
+    assert "modbus" in fault
+
+
+def test_the_drivers_own_settings_are_checked_at_their_place(agent_file: AgentFile) -> None:
+    [fault] = faults(agent_file('a: {driver: modbus, tcp: "meter:502", framerr: tcp}'))
+    assert fault.startswith("agent.yaml:5:")
+    assert "framer" in fault
+
+
+def test_a_meters_address_is_checked_at_its_place(agent_file: AgentFile) -> None:
+    path = agent_file('a: {driver: modbus, tcp: "meter:502"}', "m1: {line: a, profile: profile.yaml, unit: 300}")
+    [fault] = faults(path)
+    assert fault.startswith("agent.yaml:7:")
+    assert "300" in fault
+
+
+def test_two_meters_with_one_address_on_a_line_are_refused(agent_file: AgentFile) -> None:
+    meters = """m1: {line: a, profile: profile.yaml, unit: 3}
+    m2: {line: a, profile: profile.yaml, unit: 3}"""
+    [fault] = faults(agent_file('a: {driver: modbus, tcp: "meter:502"}', meters))
+    assert fault.startswith("agent.yaml:8:")
+    assert "same address as the meter m1" in fault
+
+
+def test_two_lines_on_one_port_are_refused(agent_file: AgentFile) -> None:
+    lines = """a: {driver: modbus, serial: /dev/ttyUSB0}
+    b: {driver: modbus, serial: /dev/ttyUSB0}"""
+    meters = """m1: {line: a, profile: profile.yaml}
+    m2: {line: b, profile: profile.yaml}"""
+    [fault] = faults(agent_file(lines, meters))
+    assert fault.startswith("agent.yaml:6:")
+    assert "already used by the line a" in fault
+
+
+def test_all_faults_come_at_once_in_the_order_of_the_file(agent_file: AgentFile) -> None:
+    lines = """a: {driver: modbus}
+    b: {driver: modbus, tcp: "meter:502", nonsense: 1}"""
+    meters = """m1: {line: a, profile: profile.yaml, unit: 0}
+    m2: {line: b, profile: profile.yaml, unit: 256}"""
+    found = faults(agent_file(lines, meters))
+    assert [fault.split(":")[1] for fault in found] == ["5", "6", "8", "9"]
+
+
+def test_a_serial_line_takes_what_it_leaves_open_from_the_profile(agent_file: AgentFile) -> None:
+    path = agent_file("a: {driver: modbus, serial: /dev/ttyUSB0}")
+    profile = path.parent / "profile.yaml"
+    profile.write_text(profile.read_text() + "line: {baud: 2400, frame: 8E1}\n")
+    [line] = wire(*load_agent(path, {})).lines
+    assert isinstance(line.settings, ExchangeLine)
+    assert (line.settings.baud, line.settings.frame) == (2400, "8E1")

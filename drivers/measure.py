@@ -71,7 +71,7 @@ def _scaling(scale: Decimal) -> Callable[[Number], float]:
 
 
 def shortest_f32(x: float) -> float:
-    """Return the double whose text is the shortest one that means the 32-bit float `x`."""
+    """Return the double whose text is the shortest one that means the 32-bit float `x`, in 6 digits or more."""
     for text in ("%.6g", "%.7g", "%.8g"):
         near = float(text % x)
         if _F32.unpack(_F32.pack(near))[0] == x:

@@ -72,19 +72,34 @@ class OpcUaSession:
 
 @contextmanager
 def asyncua_errors(url: str) -> Iterator[None]:
-    """Turn what asyncua raises into ours; the only place that knows it."""
+    """Turn what asyncua raises into ours; the only place that knows it.
+
+    asyncua waits with `asyncio.wait_for`, which before Python 3.12 may lose a cancellation: it is raised here.
+    """
+    task = asyncio.current_task()
+    before = task.cancelling() if task else 0
+    error: Exception | None = None
     try:
         yield
-    except MeterError:
-        raise
-    except UaStatusCodeError as error:
-        raise _service_error(url, error.code) from error
-    except TimeoutError as error:
-        raise MeterUnreachable(Text(f"{url} 没有及时应答", f"{url} did not answer in time")) from error
-    except OSError as error:
-        raise MeterUnreachable(f"{url}: {error.strerror or error}") from error
-    except Exception as error:  # asyncua lets anything through that a reply makes its parser raise
-        raise MeterUnreachable(f"{url}: {type(error).__name__} {error}") from error
+    except Exception as caught:  # noqa: BLE001 - asyncua lets anything through that a reply makes its parser raise
+        error = caught
+    if task is not None and task.cancelling() > before:
+        raise asyncio.CancelledError
+    if error is not None:
+        raise _translated(url, error) from error
+
+
+def _translated(url: str, error: Exception) -> MeterError:
+    match error:
+        case MeterError():
+            return error
+        case UaStatusCodeError():
+            return _service_error(url, error.code)
+        case TimeoutError():
+            return MeterUnreachable(Text(f"{url} 没有及时应答", f"{url} did not answer in time"))
+        case OSError():
+            return MeterUnreachable(f"{url}: {error.strerror or error}")
+    return MeterUnreachable(f"{url}: {type(error).__name__} {error}")
 
 
 def _service_error(url: str, code: int) -> MeterError:
@@ -94,10 +109,10 @@ def _service_error(url: str, code: int) -> MeterError:
     return MeterRefused(f"{status.name}: {status.doc}", code)
 
 
-async def _close(client: BoundedClient) -> None:
+async def _close(client: BoundedClient, url: str) -> None:
     """Say goodbye for a while, then close the socket whatever happened."""
     try:
-        with suppress(Exception):
+        with suppress(MeterError), asyncua_errors(url):
             async with asyncio.timeout(GOODBYE_S):
                 await client.say_goodbye()
     finally:
@@ -136,7 +151,7 @@ async def _opened(line: OpcUaLine) -> AsyncIterator[Session]:
         await _enter(client, line)
         yield OpcUaSession(client, line.url, line.timeout)
     finally:
-        await _close(client)
+        await _close(client, line.url)
 
 
 async def _enter(client: BoundedClient, line: OpcUaLine) -> None:

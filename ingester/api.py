@@ -157,14 +157,14 @@ async def calibration_due(at: At) -> dict[str, Any]:
 @v1.get("/alerts")
 async def alerts(at: At, state: Literal["active", "cleared"] | None = None) -> dict[str, Any]:
     found = await at.source.alerts(None if state is None else state == "active")
-    return listed([rows.alert(alert, at.source, at.site.zone) for alert in found])
+    return listed([rows.alert(alert, at.site.zone) for alert in found])
 
 
 @v1.get("/alerts/{alert_id}")
 async def alert(at: At, alert_id: str) -> dict[str, Any]:
     for row in await at.source.alerts(None):
         if row.id == alert_id:
-            return rows.alert(row, at.source, at.site.zone)
+            return rows.alert(row, at.site.zone)
     raise Problem(HTTPStatus.NOT_FOUND, NO_ALERT, id=alert_id)
 
 
@@ -215,14 +215,14 @@ async def events(at: Desk, shown: Snapshot) -> AsyncIterator[str]:
     """Give `shown` whole, then what is new in each snapshot after it; end when the feed closes."""
     yield event("readings", [rows.reading(latest, at.site.zone) for latest in shown.readings])
     yield event("emissions", rows.total(shown, at.site.zone))
-    yield event("alerts", [rows.alert(alert, at.source, at.site.zone) for alert in shown.alerts])
+    yield event("alerts", [rows.alert(alert, at.site.zone) for alert in shown.alerts])
     while (snapshot := await at.feed.next()) is not None:
         fresh = rows.changed(shown.readings, snapshot.readings)
         if fresh:
             yield event("readings", [rows.reading(latest, at.site.zone) for latest in fresh])
         yield event("emissions", rows.total(snapshot, at.site.zone))
         if list(snapshot.alerts) != list(shown.alerts):
-            yield event("alerts", [rows.alert(alert, at.source, at.site.zone) for alert in snapshot.alerts])
+            yield event("alerts", [rows.alert(alert, at.site.zone) for alert in snapshot.alerts])
         shown = snapshot
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from calibration.due import DueState
 from calibration.instrument import Instrument
+from ingester.alerts import say
 from ingester.live import Snapshot, SourceNow
-from ingester.page.feed import LiveSource
 from ingester.page.words import moment
 from ingester.store.contract import AlertRow, GapRow, Latest
 from metering.text import Text
@@ -97,7 +97,7 @@ def reading(latest: Latest, zone: tzinfo) -> Json:
     }
 
 
-def alert(row: AlertRow, source: LiveSource, zone: tzinfo) -> Json:
+def alert(row: AlertRow, zone: tzinfo) -> Json:
     return {
         "id": row.id,
         "rule": row.rule,
@@ -110,7 +110,7 @@ def alert(row: AlertRow, source: LiveSource, zone: tzinfo) -> Json:
         "acknowledged_by": row.acknowledged_by,
         "code": row.code,
         "values": row.values,
-        "text": {"zh": source.say(row, "zh"), "en": source.say(row, "en")},
+        "text": {"zh": say(row, "zh"), "en": say(row, "en")},
     }
 
 

@@ -1,10 +1,10 @@
 """What needs somebody: alerts and instruments due. Pure."""
 
-from collections.abc import Callable
 from zoneinfo import ZoneInfo
 
 from calibration.due import DueState, State
 from calibration.instrument import Instrument
+from ingester.alerts import say
 from ingester.live import Snapshot
 from ingester.page.model import Alarm, Cell, Column, Row, Tone
 from ingester.page.words import DASH, amount, clock, span
@@ -39,19 +39,15 @@ STATE_TONES: dict[State, Tone] = {
 }
 """The rest is bad."""
 
-Wording = Callable[[AlertRow, Lang], str]
 
-
-def alarms(snapshot: Snapshot, say: Wording, zone: ZoneInfo, lang: Lang) -> tuple[Alarm, ...]:
+def alarms(snapshot: Snapshot, zone: ZoneInfo, lang: Lang) -> tuple[Alarm, ...]:
     """Return the active alerts, the newest first."""
-    return tuple(
-        _alarm(alert, snapshot.at_ms, say, zone, lang) for alert in snapshot.alerts if alert.cleared_ms is None
-    )
+    return tuple(_alarm(alert, snapshot.at_ms, zone, lang) for alert in snapshot.alerts if alert.cleared_ms is None)
 
 
-def _alarm(alert: AlertRow, now_ms: int, say: Wording, zone: ZoneInfo, lang: Lang) -> Alarm:
+def _alarm(alert: AlertRow, now_ms: int, zone: ZoneInfo, lang: Lang) -> Alarm:
     since = SINCE.say(lang, time=clock(alert.since_ms, zone, now_ms), span=span(now_ms - alert.since_ms, lang))
-    return Alarm(alert.id, say(alert, lang), alert.meter, since, _carbon(alert, lang))
+    return Alarm(alert.id, say(alert, lang), since, _carbon(alert, lang))
 
 
 def _carbon(alert: AlertRow, lang: Lang) -> str:
@@ -59,11 +55,11 @@ def _carbon(alert: AlertRow, lang: Lang) -> str:
     return CARBON.say(lang, kg=amount(float(kg))) if kg is not None else ""
 
 
-def history_rows(snapshot: Snapshot, say: Wording, zone: ZoneInfo, lang: Lang) -> tuple[Row, ...]:
-    return tuple(_history(alert, snapshot.at_ms, say, zone, lang) for alert in snapshot.alerts)
+def history_rows(snapshot: Snapshot, zone: ZoneInfo, lang: Lang) -> tuple[Row, ...]:
+    return tuple(_history(alert, snapshot.at_ms, zone, lang) for alert in snapshot.alerts)
 
 
-def _history(alert: AlertRow, now_ms: int, say: Wording, zone: ZoneInfo, lang: Lang) -> Row:
+def _history(alert: AlertRow, now_ms: int, zone: ZoneInfo, lang: Lang) -> Row:
     active = alert.cleared_ms is None
     end_ms = now_ms if alert.cleared_ms is None else alert.cleared_ms
     return Row(

@@ -14,7 +14,6 @@ from zoneinfo import ZoneInfo
 from ingester.live import Snapshot
 from ingester.store.contract import AlertRow, Latest
 from link.world import World
-from metering.text import Lang
 
 PERIOD_S = 1.0
 STALE_AFTER_MS = 10_000
@@ -26,10 +25,6 @@ class LiveSource(Protocol):
 
     def snapshot(self) -> Snapshot | None:
         """Return the newest snapshot at once; None before the first."""
-        ...
-
-    def say(self, alert: AlertRow, lang: Lang) -> str:
-        """Return what deviates, from what and by how much, for a person."""
         ...
 
     async def report(

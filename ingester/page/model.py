@@ -53,7 +53,6 @@ class Alarm:
 
     key: str
     what: str
-    where: str
     since: str
     carbon: str
 

@@ -88,9 +88,7 @@ class Alarms:
             with self._place:
                 self._views = {alarm.key: _alarm_view() for alarm in alarms}
         for alarm in alarms:
-            for words, text in zip(
-                self._views[alarm.key], (alarm.what, alarm.where, alarm.since, alarm.carbon), strict=True
-            ):
+            for words, text in zip(self._views[alarm.key], (alarm.what, alarm.since, alarm.carbon), strict=True):
                 words.show(text)
 
 
@@ -99,10 +97,9 @@ def _alarm_view() -> tuple[Words, ...]:
         Words("span", "!", "alarm-mark").props('aria-hidden="true"')
         with box("div", "alarm-words"):
             what = Words("div", classes="alarm-what")
-            with box("div", "note"):
-                where, since = Words("span", classes="alarm-where"), Words("span")
+            since = Words("div", classes="note")
         carbon = Words("div", classes="alarm-carbon")
-    return what, where, since, carbon
+    return what, since, carbon
 
 
 class Table:

@@ -105,6 +105,7 @@ class _Server(uvicorn.Server):
                 log_level="warning",
                 access_log=False,
                 server_header=False,
+                ws_per_message_deflate=False,
                 timeout_graceful_shutdown=GOODBYE_S,
             )
         )

@@ -48,7 +48,7 @@ def web_app(feed: Feed, source: LiveSource, site: Site) -> FastAPI:
     nicegui.app.add_exception_handler(Exception, failed)
     nicegui.app.middleware_stack = None
     nicegui.app.user_middleware.clear()
-    add_pages(Models(feed, source, site).of, site.version, demo=site.demo)
+    add_pages(Models(feed, site).of, site.version, demo=site.demo)
     ui.run_with(
         app,
         title=LOGO,

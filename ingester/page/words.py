@@ -29,7 +29,8 @@ CAUSES = {
     "line_busy": Text("总线被占用", "line in use"),
     "overrun": Text("来不及轮询", "the line is too slow for its period"),
     "stopped": Text("采集端停止", "the agent was stopped"),
-    "power_loss": Text("采集端断电或崩溃", "the agent lost power or crashed"),
+    "power_loss": Text("采集端断电", "the agent lost power"),
+    "crashed": Text("采集端崩溃", "the agent crashed"),
     "clock": Text("时钟被调整", "the clock was set"),
     "error": Text("读取错误", "read error"),
 }

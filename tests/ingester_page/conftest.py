@@ -27,15 +27,11 @@ from link.real_world import RealWorld
 from link.world import World
 from metering.errors import UnknownFactor
 from metering.reading import Quality
-from metering.text import Lang, Text
+from metering.text import Text
 from metering.wire import AgentStatus
 
 SHANGHAI = ZoneInfo("Asia/Shanghai")
 INTERVAL_MS = 15 * MINUTE_MS
-BURST = Text(
-    "{meter}：{actual} {unit}/h，超过上限 {limit} {unit}/h",
-    "{meter}: {actual} {unit}/h, above the limit of {limit} {unit}/h",
-)
 SOURCES = (
     ("boiler-1", Text("1号燃气锅炉", "Gas boiler 1"), "fuel_combustion", "m3@20C", "0.002162188809", 96, None),
     ("burner", Text("重油燃烧器", "Oil burner"), "fuel_combustion", "kg", "0.00317", 41, None),
@@ -139,17 +135,22 @@ def agents(now_ms: int) -> list[AgentStatus]:
 
 
 def alerts(now_ms: int) -> list[AlertRow]:
-    values = {"meter": "gas-main", "actual": "612", "limit": "450", "unit": "m3", "kg_co2": "38.4"}
+    now_ms = now_ms // MINUTE_MS * MINUTE_MS
     since = now_ms - 4 * MINUTE_MS
-    earlier = {**values, "meter": "main-power", "actual": "5 210", "limit": "5 000", "unit": "kWh", "kg_co2": "121.3"}
+    names = {"zh": "燃气流量", "en": "Gas flow"}
+    values = {"name": names, "point": "gas-main/volume", "rate": "612", "expected": "450", "unit": "m3/h",
+              "percent": "36", "days": 0, "until_ms": now_ms, "excess": "10.8", "kg_co2": "38.4"}  # fmt: skip
+    earlier = {**values, "name": {"zh": "用电负荷", "en": "Electric load"}, "point": "main-power/energy",
+               "rate": "5210", "expected": "4100", "unit": "kWh/h", "percent": "27.1", "days": 5, "kg_co2": None}  # fmt: skip
     return [
-        AlertRow("a-2", "rate-limit", "gas-main", since + 20_000, since, None, None, None, "above_limit", values),
+        AlertRow("a-2", "rate-limit", "gas-main", since + 20_000, since, None, None, None, "rate_above_limit", values),
         AlertRow("a-1", "rate-limit", "main-power", now_ms - 5 * HOUR_MS, now_ms - 5 * HOUR_MS, now_ms - 4 * HOUR_MS,
-                 None, None, "above_limit", earlier),
+                 None, None, "rate_above_same_hour", earlier),
     ]  # fmt: skip
 
 
 def gaps(now_ms: int) -> list[GapRow]:
+    now_ms = now_ms // MINUTE_MS * MINUTE_MS
     return [
         GapRow("line2-power", "line-b", now_ms - 12 * MINUTE_MS, None, "timeout", 58),
         GapRow("oil-main", "line-b", now_ms - 11 * HOUR_MS, now_ms - 11 * HOUR_MS + 42 * MINUTE_MS, "power_loss", 252),
@@ -190,9 +191,6 @@ class Plant:
         if self.starting:
             return None
         return self.fixed or plant(self.now_ms())
-
-    def say(self, alert: AlertRow, lang: Lang) -> str:
-        return BURST.say(lang, **alert.values)
 
     async def report(
         self, start_ms: int, end_ms: int, by: str, source: str | None, as_of_ms: int | None, include_open: bool

@@ -97,7 +97,7 @@ async def test_a_long_series_goes_on_where_next_says(client: httpx.AsyncClient) 
 
 async def test_alerts_are_worded_in_both_languages(client: httpx.AsyncClient) -> None:
     (row,) = (await client.get("/api/v1/alerts?state=active")).json()["rows"]
-    assert row["text"]["en"] == "gas-main: 612 m3/h, above the limit of 450 m3/h"
+    assert row["text"]["en"] == "Gas flow: gas-main/volume is at 612 m3/h, above the limit of 450 m3/h (36 % more)"
     assert "超过上限" in row["text"]["zh"]
     assert (await client.get("/api/v1/alerts/a-2")).json()["id"] == "a-2"
 

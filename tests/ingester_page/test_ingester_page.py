@@ -138,7 +138,7 @@ def test_bars_grow_with_the_day(snapshot: Snapshot, minutes: int, note: str) -> 
 
 def test_the_page_says_that_its_figures_are_old(snapshot: Snapshot, source: Any, world: Any, site: Site) -> None:
     source.fixed = snapshot
-    model = Models(Feed(source, world), source, site).of("en")
+    model = Models(Feed(source, world), site).of("en")
     assert model.fresh.startswith("the figures are from")
     assert model.fresh_tone == "bad"
 
@@ -148,7 +148,7 @@ def test_a_model_is_made_once_however_many_browsers_look(
 ) -> None:
     source.fixed = snapshot
     feed = Feed(source, Stopped(world))
-    models = Models(feed, source, site)
+    models = Models(feed, site)
     assert models.of("zh") is models.of("zh")
     assert source.taken == 1
 
@@ -348,6 +348,6 @@ async def test_it_stops_within_a_second_under_open_browsers(serving: Serving, br
 
 def test_the_model_holds_everything_the_page_shows(snapshot: Snapshot, source: Any, world: Any, site: Site) -> None:
     source.fixed = snapshot
-    model = Models(Feed(source, world), source, site).of("zh")
+    model = Models(Feed(source, world), site).of("zh")
     assert all(getattr(model, part.name) for part in fields(model))
     assert all(model.tables.values())

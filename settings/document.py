@@ -16,7 +16,8 @@ from pydantic import BaseModel, ValidationError
 
 from metering.errors import SettingsError, SettingsFaults
 from metering.text import Text
-from settings.faults import Fault, faults_of, known_keys
+from settings.faults import Fault, faults_of
+from settings.schema import known_keys
 from settings.syntax import Keys, Spot, Tree, parse
 
 M = TypeVar("M", bound=BaseModel)

@@ -2,17 +2,16 @@
 
 import difflib
 import re
-import types
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
-from pydantic.fields import FieldInfo
 
 from metering.errors import UnknownUnit
 from metering.fields import FieldError
 from metering.text import Text
+from settings.schema import annotation_at, field_at, known_keys
 from settings.syntax import Keys
 
 SECRET = ("password", "token", "secret")
@@ -156,7 +155,7 @@ def _prefixed(text: Text) -> Text:
 
 
 def _nearest_choice(given: Any, path: Keys, model: type[BaseModel], values: dict[str, object]) -> Text | None:
-    choices = _choices(_annotation(model, path))
+    choices = _choices(annotation_at(model, path))
     values["choices"] = ", ".join(choices) or values.get("ctx_expected", "")
     values["near"] = nearest(str(given), choices)
     return _DID_YOU_MEAN if values["near"] else None
@@ -169,7 +168,7 @@ def _choices(annotation: Any) -> list[str]:
 
 
 def _example(path: Keys, model: type[BaseModel], values: dict[str, object]) -> Text | None:
-    info = _field(model, path)
+    info = field_at(model, path)
     if info is None or not info.examples:
         return None
     values["example"] = info.examples[0]
@@ -215,65 +214,6 @@ def secret(keys: Keys) -> bool:
 def without_password(address: str) -> str:
     """Return `postgresql://user:***@host/db`."""
     return _USER_AND_PASSWORD.sub(r"\1:***@", address)
-
-
-# Walking the models, to name the keys a section knows.
-
-
-def known_keys(model: type[BaseModel], path: Keys) -> list[str]:
-    """Return the keys that the section at `path` of `model` may have."""
-    found = models_in(_annotation(model, path))
-    return [info.alias or name for section in found for name, info in section.model_fields.items()]
-
-
-def _annotation(model: type[BaseModel], path: Keys) -> Any:
-    annotation: Any = model
-    for step in path:
-        annotation = _step(annotation, step)
-    return annotation
-
-
-def _step(annotation: Any, step: str | int) -> Any:
-    for section in models_in(annotation):
-        info = _named(section, step)
-        if info is not None:
-            return info.annotation
-    for arm in arms(annotation):
-        arguments = get_args(arm)
-        if get_origin(arm) is dict and isinstance(step, str):
-            return arguments[1]
-        if get_origin(arm) in (list, tuple) and isinstance(step, int) and arguments:
-            return arguments[min(step, len(arguments) - 1)] if get_origin(arm) is tuple else arguments[0]
-    return None
-
-
-def arms(annotation: Any) -> list[Any]:
-    """Return the plain types an annotation stands for: of `A | None`, `A`; of `Annotated[A, …]`, `A`."""
-    origin = get_origin(annotation)
-    if origin is Annotated:
-        return arms(get_args(annotation)[0])
-    if origin in (Union, types.UnionType):
-        return [arm for each in get_args(annotation) for arm in arms(each)]
-    return [annotation]
-
-
-def models_in(annotation: Any) -> list[type[BaseModel]]:
-    """Return the models among them."""
-    return [arm for arm in arms(annotation) if isinstance(arm, type) and issubclass(arm, BaseModel)]
-
-
-def _named(section: type[BaseModel], key: str | int) -> FieldInfo | None:
-    for name, info in section.model_fields.items():
-        if key in (name, info.alias):
-            return info
-    return None
-
-
-def _field(model: type[BaseModel], path: Keys) -> FieldInfo | None:
-    if not path:
-        return None
-    sections = models_in(_annotation(model, path[:-1]))
-    return next((info for section in sections if (info := _named(section, path[-1])) is not None), None)
 
 
 _UNKNOWN_KEY = Text("未知的键 {setting}", "unknown key {setting}")

@@ -11,11 +11,11 @@ from pydantic.fields import FieldInfo
 
 from drivers.catalogue import driver, drivers
 from settings.agent import AgentSettings, load_agent
-from settings.faults import arms, models_in
 from settings.ingester import IngesterSettings, load_ingester
 from settings.origin import SECTIONS
 from settings.places import config_dir
 from settings.profiles import load_profile
+from settings.schema import arms, models_in
 from settings.syntax import parse
 
 AGENT = config_dir() / "agent.sample.yaml"

@@ -227,6 +227,10 @@ class FakeBroker:
         await asyncio.sleep(0.001)
         return True
 
+    def begin_anew(self) -> None:
+        """Serve another event loop."""
+        self._events = asyncio.Queue()
+
     def say(self, event: Any) -> None:
         self._events.put_nowait(event)
 

@@ -15,6 +15,8 @@ from asyncua.server.server import Server
 
 from drivers.catalogue import driver
 from drivers.contract import MeterPlan, Session
+from drivers.opcua.bounded import BoundedClient
+from drivers.opcua.driver import OpcUaSession
 from metering.errors import MeterUnreachable
 from metering.profile import Profile
 from metering.reading import Quality
@@ -230,3 +232,21 @@ async def test_a_hostile_server_is_unreachable_and_takes_little_memory(greeting:
             async with opened(url, timeout="1 s"):
                 pass
     assert sent < 20_000_000
+
+
+async def test_a_channel_is_renewed_before_it_ends(plant: Plant) -> None:
+    await plant.set("mass", data(1.0))
+    client = BoundedClient(plant.url, 2.0)
+    client.secure_channel_timeout = 200
+    try:
+        await client.open(None, None)
+        tokens = set()
+        session = OpcUaSession(client, plant.url, 2.0)
+        for _ in range(4):
+            assert (await session.read(plan_of(mass="ns=2;s=mass")))[0].value == 1.0
+            tokens.add(client.uaclient.protocol._connection.security_token.TokenId)
+            await asyncio.sleep(0.16)
+        assert len(tokens) == 4
+    finally:
+        await client.say_goodbye()
+        client.disconnect_socket()

@@ -25,7 +25,7 @@ NO_PAGE = Text("没有这个页面；首页在 /zh/", "there is no such page; th
 FAILED = Text("页面出错，详见服务日志", "the page failed, see the service's log")
 
 ASSETS = Path(__file__).parent / "assets"
-HOSTS = ["127.0.0.1", "localhost", "[::1]", "[", "::1"]
+HOSTS = ["127.0.0.1", "localhost", "::1", "[::1]"]
 """Names of this machine: another name in a request means a foreign page that had it point here."""
 
 PAGE_POLICY = (

@@ -148,6 +148,12 @@ async def test_a_foreign_name_for_this_machine_is_refused(client: httpx.AsyncCli
     assert answer.status_code == 400
 
 
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "[::1]"])
+async def test_this_machine_may_be_called_by_its_own_names(client: httpx.AsyncClient, host: str) -> None:
+    answer = await client.get("/api/v1/health", headers={"host": f"{host}:8080"})
+    assert answer.status_code == 200
+
+
 async def test_health_says_when_there_are_no_live_figures(serving: Serving, source: Any, snapshot: Snapshot) -> None:
     source.fixed = snapshot
     async with serving() as address, httpx.AsyncClient(base_url=address) as client:

@@ -19,15 +19,15 @@ from ingester.grid import Grid
 from ingester.store.contract import Result, Samples, SeriesStore
 from metering.activity import Activity, Coverage, activity
 from metering.quantity import EXACT, convert, exact, plain
-from metering.register import RegisterEventKind, Track, amounts_track, register_track
+from metering.register import LOOK_MS, RegisterEventKind, Track, amounts_track, register_track
 from metering.uncertainty import of_product
 
 GRACE_INTERVALS = 2
 """After so many intervals without a reading an interval is closed as it is."""
 BATCH = 10_000
 """Touched stretches taken in one go."""
-TROUBLE = frozenset(kind.value for kind in RegisterEventKind if kind != RegisterEventKind.EXCHANGE)
-"""Flags of intervals whose judgement may change with readings before or after them."""
+CALM = frozenset({RegisterEventKind.EXCHANGE, RegisterEventKind.REFUSED})
+"""Events that no later reading can turn into something else."""
 
 
 @dataclass
@@ -75,7 +75,7 @@ class Deriver:
             window = _Window.load(self.series, account, start, now_ms, self._before(account, start))
             for begin, end in self.grid.intervals(start, now_ms):
                 result = self._result(account, window, begin, min(end, now_ms), now_ms)
-                if result is not None:
+                if result.activity is not None:
                     found.append(replace(result, end_ms=end))
         return found
 
@@ -117,20 +117,31 @@ class Deriver:
 
     def _derive_account(self, account: Account, start: int, end: int, closed: int, now_ms: int) -> list[Result]:
         """Derive the closed intervals that readings in [start, end] reach, and on from there while the register's state changes."""
-        start, end = self._reach(account, start, end)
-        first, last = self.grid.floor(start), min(self.grid.ceil(end + 1), closed)
+        first, end = self._reach(account, start, end)
+        last = min(self.grid.ceil(end + 1), closed)
+        if first >= last:
+            return []
+        window = _Window.load(self.series, account, first, last, self._before(account, first))
+        if window.troubled:  # what looks so now may look different by readings further on
+            last = closed
+            window = _Window.load(self.series, account, first, last, self._before(account, first))
+        return self._revisions(account, window, first, last, closed, now_ms)
+
+    def _revisions(
+        self, account: Account, window: "_Window", first: int, last: int, closed: int, now_ms: int
+    ) -> list[Result]:
         found: list[Result] = []
-        previous = self._before(account, first)
-        while first < last:
-            known = {result.start_ms: result for result in self.series.results(first, last, account.id)}
-            window = _Window.load(self.series, account, first, last, previous)
-            for begin, stop in self.grid.intervals(first, last):
-                previous = self._result(account, window, begin, stop, now_ms) or previous
-                revised = _revised(previous, known.get(begin)) if previous and previous.start_ms == begin else None
-                found += [revised] if revised else []
-            stable = previous is None or _knots(previous) == _knots(known.get(last - self.grid.interval_ms))
-            following = self.series.results(last, last + 1, account.id)
-            first, last = last, last if stable or not following else min(last + self.grid.interval_ms, closed)
+        known = {result.start_ms: result for result in self.series.results(first, last, account.id)}
+        newest: Result | None = None
+        for begin, stop in self.grid.intervals(first, last):
+            newest = self._result(account, window, begin, stop, now_ms)
+            revised = _revised(newest, known.get(begin))
+            found += [revised] if revised else []
+        following = self.series.results(last, last + 1, account.id) if last < closed else []
+        if following and _knots(newest) != _knots(known.get(last - self.grid.interval_ms)):
+            after = last + self.grid.interval_ms
+            further = _Window.load(self.series, account, last, after, newest)
+            found += self._revisions(account, further, last, after, closed, now_ms)
         return found
 
     def _before(self, account: Account, start: int) -> Result | None:
@@ -138,46 +149,45 @@ class Deriver:
         return next(iter(self.series.results(start - self.grid.interval_ms, start, account.id)), None)
 
     def _reach(self, account: Account, start: int, end: int) -> tuple[int, int]:
-        """Widen a touched stretch to the readings around it, and across intervals whose judgement is open."""
+        """Return the edge to derive from and the reading to derive to: the readings around a touched stretch, and further back
+        where it may change how earlier readings are judged."""
+        first = self.grid.floor(start)
         for _, point in account.terms:
             if point.role != "counter":
                 continue
-            before = self._settled_before(account, point, start)
-            after = self._settled_after(account, point, end)
-            start = min(start, before) if before is not None else start
-            end = max(end, after) if after is not None else end
-        return start, end
+            after = self.series.first_sample_after(point.name, end + 1)
+            end = end if after is None else max(end, after)
+            values = [
+                value
+                for _, value in self.series.samples(point.name, start, end + 1).readings
+                if not point.register.refuses(value)
+            ]
+            first = min(first, self._reach_back(account, point, start, values))
+        return first, end
 
-    def _settled_before(self, account: Account, point: PointSpec, ms: int) -> int | None:
-        before = self.series.last_sample_before(point.name, ms)
-        while before is not None and self._troubled(account, before):
-            earlier = self.series.last_sample_before(point.name, self.grid.floor(before))
-            if earlier is None:
-                break
-            before = earlier
-        return before
+    def _reach_back(self, account: Account, point: PointSpec, start: int, values: Sequence[float]) -> int:
+        """Return the edge from which the judgement of a point may change: that of the last accepted reading before `start`;
+        a day before it where the register falls; where it once fell and now comes back, from there."""
+        reached = start
+        while True:
+            before = self.series.last_sample_before(point.name, reached)
+            if before is None:
+                return self.grid.floor(reached)
+            edge = self.grid.floor(before)
+            holding = next(iter(self.series.results(edge, edge + 1, account.id)), None)
+            states = [knot for r in (holding, self._before(account, edge)) if (knot := _knots(r).get(point.name))]
+            if states:
+                edge = min(edge, self.grid.floor(states[-1]["at"]))
+            wanted = _wanted(states, point, values, start)
+            if wanted is None or wanted >= edge:
+                return edge
+            reached = wanted + 1
 
-    def _settled_after(self, account: Account, point: PointSpec, ms: int) -> int | None:
-        after = self.series.first_sample_after(point.name, ms + 1)
-        while after is not None and self._troubled(account, after):
-            later = self.series.first_sample_after(point.name, self.grid.floor(after) + self.grid.interval_ms)
-            if later is None:
-                break
-            after = later
-        return after
-
-    def _troubled(self, account: Account, ms: int) -> bool:
-        start = self.grid.floor(ms)
-        results = self.series.results(start, start + 1, account.id)
-        return any(TROUBLE & set(result.flags) for result in results)
-
-    def _result(self, account: Account, window: "_Window", start: int, end: int, now_ms: int) -> Result | None:
+    def _result(self, account: Account, window: "_Window", start: int, end: int, now_ms: int) -> Result:
         parts = [
             activity(window.tracks[point.name], start, end, point.multipliers, self.grid.interval_ms)
             for _, point in account.terms
         ]
-        if all(part.value is None for part in parts):
-            return None
         coverage = _worst([part.coverage for part in parts], end - start)
         choice = account.choose(start) if account.choose is not None else None
         instruments, flags = self._instruments(account, start)
@@ -215,13 +225,24 @@ class Deriver:
 
 
 def _revised(result: Result, known: Result | None) -> Result | None:
-    """Return the next revision of an interval, or None where nothing changed."""
+    """Return the next revision of an interval, or None where nothing changed, or nothing was ever known of it."""
     if known is None:
-        return replace(result, revision=1, cause="closed")
+        return replace(result, revision=1, cause="closed") if result.activity is not None else None
     if replace(result, revision=known.revision, derived_ms=known.derived_ms, cause=known.cause) == known:
         return None
     cause = "late" if result.basis == known.basis else "changed"
     return replace(result, revision=known.revision + 1, cause=cause)
+
+
+def _wanted(states: Sequence[dict[str, Any]], point: PointSpec, values: Sequence[float], start: int) -> int | None:
+    """Return from when on the register must be judged again, given its states around the reading before and the values that came."""
+    if not states or not values:
+        return None
+    wanted: list[int] = [ms for knot in states for ms, fallen_from in knot["open"] if max(values) >= float(fallen_from)]
+    shown = float(states[-1]["shown"])
+    if shown - min(values) > point.register.tolerance(shown):
+        wanted.append(start - LOOK_MS)
+    return min(wanted, default=None)
 
 
 def _knots(result: Result | None) -> dict[str, Any]:
@@ -234,13 +255,15 @@ class _Window:
     """What is stored of an account's points over a stretch of time, judged."""
 
     tracks: dict[str, Track]
+    knots: dict[str, dict[str, Any]]
+    """Per point the register's state before the window."""
     flags: tuple[tuple[int, int, str], ...]
     """(start, end, flag) that come from the readings themselves."""
 
     @classmethod
     def load(cls, series: SeriesStore, account: Account, start: int, end: int, previous: Result | None) -> "_Window":
         """Read the points of an account over [start, end) and a reading beyond; `previous` is the result of the interval before."""
-        knots = _knots(previous)
+        knots = {point: knot for point, knot in _knots(previous).items() if knot}
         tracks: dict[str, Track] = {}
         flags: list[tuple[int, int, str]] = []
         for _, point in account.terms:
@@ -248,39 +271,57 @@ class _Window:
             tracks[point.name] = track
             flags += found
             flags += [(event.start_ms, event.end_ms, event.kind.value) for event in track.events]
-        return cls(tracks, tuple(flags))
+        return cls(tracks, knots, tuple(flags))
+
+    @property
+    def troubled(self) -> bool:
+        return any(event.kind not in CALM for track in self.tracks.values() for event in track.events)
 
     def edges(self, start: int, end: int) -> dict[str, dict[str, Any]]:
         """Return per point the readings the interval's edges rest on, and the register's state at its end."""
-        return {name: _edges(track, start, end) for name, track in self.tracks.items()}
+        return {
+            name: {
+                "start": [[ms, plain(shown)] for ms, shown in track.neighbours(start)],
+                "end": [[ms, plain(shown)] for ms, shown in track.neighbours(end)],
+                "knot": _knot(track, end, self.knots.get(name)),
+            }
+            for name, track in self.tracks.items()
+        }
 
 
-def _edges(track: Track, start: int, end: int) -> dict[str, Any]:
+def _knot(track: Track, end: int, earlier: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Return all that judging on from `end` needs: the last accepted reading, and the falls the register has not come back from."""
     knot = track.knot(end)
-    return {
-        "start": [[ms, plain(count)] for ms, count in track.neighbours(start)],
-        "end": [[ms, plain(count)] for ms, count in track.neighbours(end)],
-        "knot": [knot[0], plain(exact(knot[1]))] if knot else None,
-    }
+    if knot is None:
+        return None
+    at, shown = knot
+    falls = [
+        [event.start_ms, plain(event.before)] for event in track.events if event.kind in _FALLS and event.end_ms <= end
+    ]
+    kept = (earlier["open"] if earlier else []) + falls
+    return {"at": at, "shown": plain(exact(shown)), "open": [fall for fall in kept if float(fall[1]) > shown]}
+
+
+_FALLS = frozenset({RegisterEventKind.UNRESOLVED, RegisterEventKind.ROLLOVER})
 
 
 def _track(
-    series: SeriesStore, point: PointSpec, start: int, end: int, knot: list[Any] | None
+    series: SeriesStore, point: PointSpec, start: int, end: int, knot: dict[str, Any] | None
 ) -> tuple[Track, list[tuple[int, int, str]]]:
     if point.role == "quantity":
         amounts = series.amounts(point.name, start, end)
         flags = [(amount.from_ms, amount.to_ms, "simulated") for amount in amounts if amount.simulated]
         return amounts_track((amount.from_ms, amount.to_ms, amount.value) for amount in amounts), flags
-    before = knot[0] if knot else series.last_sample_before(point.name, start + 1)
+    before = knot["at"] if knot else series.last_sample_before(point.name, start + 1)
     after = series.first_sample_after(point.name, end)
     samples = series.samples(point.name, start if before is None else before, (end if after is None else after) + 1)
     readings = samples.readings
     spec = point.register
     if knot:
-        readings = [(knot[0], float(knot[1])), *(reading for reading in readings if reading[0] > knot[0])]
+        readings = [(knot["at"], float(knot["shown"])), *(reading for reading in readings if reading[0] > knot["at"])]
     if before is not None:  # an exchange up to the first reading at hand has been counted already
         spec = replace(spec, exchanges=tuple(e for e in spec.exchanges if e.at_ms > before))
-    return register_track(readings, spec), _sample_flags(samples)
+    return register_track(readings, spec, resumed=knot is not None), _sample_flags(samples)
 
 
 def _sample_flags(samples: Samples) -> list[tuple[int, int, str]]:
@@ -310,7 +351,7 @@ def _worst(coverages: Sequence[Coverage], length_ms: int) -> Coverage:
 def _flags(
     window: _Window, start: int, end: int, choice: FactorChoice | None, instruments: Iterable[str]
 ) -> tuple[str, ...]:
-    flags = {flag for begin, stop, flag in window.flags if begin < end and stop >= start}
+    flags = {flag for begin, stop, flag in window.flags if begin < end and (stop > start or begin == stop == start)}
     flags.update(instruments)
     if choice is not None:
         flags.update(choice.flags)

@@ -101,7 +101,7 @@ class Tracer:
         }
 
     def _knot(self, knot: list[Any]) -> dict[str, Any]:
-        return {"at": self.grid.iso(knot[0]), "count": knot[1]}
+        return {"at": self.grid.iso(knot[0]), "value": knot[1]}
 
     def _readings(self, point: str, result: Result) -> dict[str, Any]:
         rows = self.series.readings(point, result.start_ms, result.end_ms, 100_000)
@@ -159,7 +159,7 @@ def _lines(trace: dict[str, Any], lang: Lang) -> list[str]:
 def _point_lines(point: dict[str, Any], lang: Lang) -> list[str]:
     lines = [HEADINGS["point"].say(lang, point=point["point"], count=point["readings"]["count"])]
     for edge in ("start", "end"):
-        knots = "   ".join(f"{knot['count']} @ {knot['at']}" for knot in point[f"register_at_{edge}"])
+        knots = "   ".join(f"{knot['value']} @ {knot['at']}" for knot in point[f"register_at_{edge}"])
         lines.append(f"  {EDGES[edge].say(lang)}: {knots or '–'}")
     return lines
 

@@ -6,7 +6,7 @@ Promises
     * A value below zero, at or above the modulus, or beyond 15 digits is refused.
     * A stretch below the value before it that comes back to at least that value at a plausible rate is refused, whatever its length,
       unless it climbed back in many small steps: then the register was reset and really counted.
-    * A stretch far above its surroundings that falls back to them is refused.
+    * A stretch far above its surroundings that falls back to them within a day is refused.
     * A rollover counts only with a modulus, and at a plausible rate.
     * Any other decrease ends a segment: an event to be judged, what was counted across it stays unassigned.
 Rules and their sources: the specification's clause 8.5 (missing and abnormal data) and the peers' bug reports behind them.
@@ -26,6 +26,8 @@ QUANTUM = Decimal("1e-9")
 LARGEST = 1e15
 """A double holds a register of up to 15 digits; what is larger is garbage."""
 _HOUR_MS = 3_600_000
+LOOK_MS = 86_400_000
+"""A spike, or a glitch that looks like a rollover, is recognised when the register comes back within a day."""
 _SMALL_STEP = 0.1
 """A climb of which no step is more than this share is counting, not coming back."""
 _SPIKE = 100
@@ -158,12 +160,12 @@ class Track:
         return held[-1].times[i], held[-1].shown[i]
 
     def neighbours(self, ms: int) -> tuple[tuple[int, Decimal], ...]:
-        """Return the accepted (time, count) at or before `ms` and the one at or after it, for a trace."""
+        """Return the accepted readings (time, shown) at or before `ms` and at or after it, for a trace."""
         found: list[tuple[int, Decimal]] = []
         for seg in self.segments:
             after = bisect_left(seg.times, ms)
             before = after if after < len(seg.times) and seg.times[after] == ms else after - 1
-            found += [(seg.times[i], seg.count(i)) for i in (before, after) if 0 <= i < len(seg.times)]
+            found += [(seg.times[i], exact(seg.shown[i])) for i in (before, after) if 0 <= i < len(seg.times)]
         earlier = max((knot for knot in found if knot[0] <= ms), default=None)
         later = min((knot for knot in found if knot[0] >= ms), default=None)
         return tuple(dict.fromkeys(knot for knot in (earlier, later) if knot is not None))
@@ -175,9 +177,12 @@ def amounts_track(amounts: Iterable[tuple[int, int, Decimal]]) -> Track:
     return Track(tuple(Segment((start, end), (Decimal(0), amount)) for start, end, amount in ordered if end > start))
 
 
-def register_track(readings: Sequence[tuple[int, float]], spec: RegisterSpec) -> Track:
-    """Return the track of a register from its readings (ms, value), sorted by time, one a time, all of a quality that counts."""
-    judge = _Judge(spec)
+def register_track(readings: Sequence[tuple[int, float]], spec: RegisterSpec, resumed: bool = False) -> Track:
+    """Return the track of a register from its readings (ms, value), sorted by time, one a time, all of a quality that counts.
+
+    `resumed`: the first one is not the register's first, but the last accepted before (`Track.knot`).
+    """
+    judge = _Judge(spec, resumed)
     start = 0
     for exchange in sorted(spec.exchanges, key=lambda exchange: exchange.at_ms):
         end = bisect_left(readings, exchange.at_ms, lo=start, key=lambda reading: reading[0])
@@ -193,6 +198,7 @@ class _Judge:
     """Walks the readings once, keeping the segment it is in."""
 
     spec: RegisterSpec
+    resumed: bool = False
     segments: list[Segment] = field(default_factory=list)
     events: list[RegisterEvent] = field(default_factory=list)
     times: list[int] = field(default_factory=list)
@@ -247,11 +253,15 @@ class _Judge:
             return self._accept(ms, value, i)
         for k in range(i + 1, len(readings)):
             later_ms, later = readings[k]
+            if later_ms - ms > LOOK_MS:
+                break
             if last <= later < value and self.spec.plausible(later - last, later_ms - last_ms):
                 self._event(RegisterEventKind.SPIKE, last_ms, later_ms, last, value)
                 return k
         self._event(RegisterEventKind.IMPLAUSIBLE, last_ms, ms, last, value)
-        if len(self.times) == 1:  # nothing speaks for the first reading: begin with this one
+        if (
+            len(self.times) == 1 and not self.segments and not self.resumed
+        ):  # nothing speaks for the first reading: begin with this one
             self._close()
         return self._accept(ms, value, i)
 
@@ -291,7 +301,8 @@ class _Judge:
         ms, value = readings[i]
         if not self.spec.plausible(float(modulus) - self.shown[-1] + value, ms - self.times[-1]):
             return False
-        steps = pairwise(readings[i : back + 1]) if back is not None else ()
+        returned = back is not None and readings[back][0] - ms <= LOOK_MS
+        steps = pairwise(readings[i : back + 1]) if returned and back is not None else ()
         return all(self.spec.plausible(max(b[1] - a[1], 0.0), b[0] - a[0]) for a, b in steps)
 
     @staticmethod
@@ -306,7 +317,7 @@ class _Judge:
         if self.spec.max_per_hour is not None:
             return False
         first = bisect_right(self.shown, value, lo=self.run_from)
-        if first == self.run_from or first == len(self.shown):
+        if first == self.run_from or first == len(self.shown) or ms - self.times[first] > LOOK_MS:
             return False
         before, jump = self.shown[first - 1], self.shown[first] - self.shown[first - 1]
         if (value - before) * _SPIKE > jump or jump * _SPIKE < (self.shown[-1] - before) * (_SPIKE - 1):

@@ -19,6 +19,7 @@ from agent.gaps import GapBook
 from agent.line import LineOwner
 from agent.outbox import Outbox, open_outbox
 from agent.publish import Publisher
+from agent.scratch import Scratch, not_stored
 from agent.start import begin_gaps, first_events, former_run
 from agent.status import Reporter, will
 from agent.wiring import Wiring, wire
@@ -35,6 +36,8 @@ TIDY_S = 10.0
 GOODBYE_S = 3.0
 LAST_READ_S = 1.5
 """Longest wait for reads under way when told to stop."""
+_LOOKED_AT = 200
+"""Batches of the outbox that may hold what the scratch holds too."""
 _SECRETS = ("password", "token", "secret")
 
 
@@ -97,12 +100,16 @@ async def run(
 class _Agent:
     """All parts, wired together."""
 
-    def __init__(self, world: World, outbox: Outbox, publisher: Publisher, collector: Collector, gaps: GapBook) -> None:
+    def __init__(
+        self, world: World, outbox: Outbox, publisher: Publisher, collector: Collector, scratch: Scratch
+    ) -> None:
         self._world = world
         self._outbox = outbox
         self._publisher = publisher
         self._collector = collector
-        self._gaps = gaps
+        self._scratch = scratch
+        self._storing = asyncio.Lock()
+        self._gaps = GapBook()
         self._lines: list[LineOwner] = []
         self._reporter: Reporter
 
@@ -120,8 +127,11 @@ class _Agent:
             world.broker(_address(settings), (topics.receipt(agent), topics.ingester_status), will(topics, agent))
         )
         publisher = Publisher(outbox, broker, world, topics, agent)
-        collector = Collector(Origin(settings.agent.site, agent, config, wiring.points), world)
-        self = cls(world, outbox, publisher, collector, GapBook())
+        scratch = Scratch(box.path)
+        await _bring_in(scratch, outbox)
+        stack.callback(scratch.close)
+        collector = Collector(Origin(settings.agent.site, agent, config, wiring.points), world, scratch)
+        self = cls(world, outbox, publisher, collector, scratch)
         await self._remember(wiring, config, text)
         changed = asyncio.Event()
         self._lines = [LineOwner(line, world, collector, self._gaps, changed.set) for line in wiring.lines]
@@ -170,10 +180,12 @@ class _Agent:
 
     async def _store(self) -> None:
         """Put what was collected into the outbox, and offer it to the publisher."""
-        self._collector.tell(self._gaps.due(self._world.uptime()))
-        drafts = self._collector.drafts()
-        if drafts:
-            self._publisher.offer(await self._outbox.put(drafts))
+        async with self._storing:
+            self._collector.tell(self._gaps.due(self._world.uptime()))
+            drafts = self._collector.drafts()
+            if drafts:
+                self._publisher.offer(await self._outbox.put(drafts))
+            self._scratch.committed()
 
     async def _tidy(self) -> None:
         while True:
@@ -190,6 +202,18 @@ class _Agent:
                     await self._reporter.publish(online=False)
         except TimeoutError:
             log.info("the rest waits in the outbox")
+
+
+async def _bring_in(scratch: Scratch, outbox: Outbox) -> None:
+    """Store what the run before had polled and not stored, then begin with an empty scratch."""
+    noted = scratch.left()
+    if noted:
+        stored = [batch for _, batch in await outbox.newest(_LOOKED_AT)]
+        rest = not_stored(noted, stored)
+        if rest:
+            await outbox.put(rest)
+            log.info("%d answers of the run before brought in", len(rest))
+    scratch.open()
 
 
 async def _ended(polling: list[asyncio.Task[None]]) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from msgspec import UNSET
 
 from agent.answer import Answer
+from agent.scratch import Scratch
 from agent.wiring import Meter
 from drivers.contract import Value
 from link.world import World
@@ -49,13 +50,22 @@ class _Columns:
     raw: dict[str, str] = field(default_factory=dict)
     events: list[Event] = field(default_factory=list)
 
+    def after(self, at: int) -> "_Columns":
+        """Return the columns from an index on, without events."""
+        shift = {index - at: ms for index, ms in self.s.items() if index >= at}
+        raw = {
+            str(index): self.raw[str(index + at)] for index in range(len(self.t) - at) if str(index + at) in self.raw
+        }
+        return _Columns(self.clock, self.offset_ms, self.t[at:], self.p[at:], self.x[at:], self.q[at:], shift, raw)
+
 
 class Collector:
     """Takes answers from the lines; gives drafts of batches, without identity, to the outbox."""
 
-    def __init__(self, origin: Origin, world: World) -> None:
+    def __init__(self, origin: Origin, world: World, scratch: Scratch | None = None) -> None:
         self._origin = origin
         self._world = world
+        self._scratch = scratch
         self._full: list[_Columns] = []
         self._raw_minute: dict[str, int] = {}
         self._open = self._columns()
@@ -71,8 +81,11 @@ class Collector:
         if len(self._full) >= MOST_BATCHES:
             return False
         self.look_at_clock()
+        before = len(self._open.t)
         for answer in answers:
             self._add(meter, answer)
+        if self._scratch is not None:
+            self._scratch.note(self._draft(self._open.after(before)))
         if len(self._open.t) >= READINGS:
             self._cut()
         return True
@@ -136,6 +149,8 @@ class Collector:
         self.look_at_clock()
         self._cut()
         full, self._full = self._full, []
+        if self._scratch is not None:
+            self._scratch.turn()
         return [self._draft(columns) for columns in full]
 
     def _draft(self, columns: _Columns) -> Batch:

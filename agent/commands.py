@@ -177,6 +177,8 @@ def _connection(data: Mapping[str, Any]) -> Text:
         return Text(
             f"已连接消息代理；中心端自 {since} 起没有回执", f"connected; no receipt from the ingester since {since}"
         )
+    if not data["receipted"]:
+        return Text("已连接消息代理，尚无中心端回执", "connected to the broker; no receipt from the ingester yet")
     return Text("已连接消息代理，中心端有回执", "connected to the broker; the ingester answers")
 
 

@@ -25,7 +25,7 @@ class SourceNow:
     kg_per_hour: Decimal | None
     """kg CO2 per hour over the last minutes; None while unknown."""
     missing_share: float
-    """Share of today so far that is missing, 0 to 1."""
+    """Share of today's closed intervals that is missing, 0 to 1."""
     flags: tuple[str, ...]
     part_of: str | None
 
@@ -35,6 +35,7 @@ class ProductNow:
     """One product today and the site's intensity by it."""
 
     id: str
+    name: Text
     activity_today: Decimal | None
     unit: str
     intensity: Decimal | None

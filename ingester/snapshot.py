@@ -70,7 +70,8 @@ class Watcher:
     def _source(self, account: Account, results: Sequence[Result], midnight: int, now_ms: int) -> SourceNow:
         known = [r.activity for r in results if r.activity is not None]
         tonnes, _ = row_tonnes(account, results)
-        covered = sum(r.measured_ms + r.apportioned_ms for r in results)
+        closed_ms = self.deriver.expected_until(account, now_ms, include_open=False) - midnight
+        covered_ms = sum(r.measured_ms + r.apportioned_ms for r in results if r.revision)
         return SourceNow(
             id=account.id,
             name=account.name,
@@ -79,7 +80,7 @@ class Watcher:
             unit=str(account.unit),
             tonnes_today=tonnes,
             kg_per_hour=self._rate(account, now_ms),
-            missing_share=max(0.0, 1 - covered / max(now_ms - midnight, 1)),
+            missing_share=max(0.0, 1 - covered_ms / closed_ms) if closed_ms > 0 else 0.0,
             flags=tuple(sorted({flag for r in results for flag in r.flags})),
             part_of=account.part_of,
         )
@@ -118,4 +119,4 @@ def _product(account: Account, results: Sequence[Result], tonnes: Decimal | None
     known = [r.activity for r in results if r.activity is not None]
     made = total(known) if known else None
     intensity = EXACT.divide(tonnes, made) if tonnes is not None and made else None
-    return ProductNow(account.id.removeprefix("product:"), made, str(account.unit), intensity)
+    return ProductNow(account.id.removeprefix("product:"), account.name, made, str(account.unit), intensity)

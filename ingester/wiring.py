@@ -126,7 +126,7 @@ def _choice(factor: SourceFactor, sets: Sets) -> FactorChoice:
 
 
 def _kind(value: UsedValue) -> str:
-    return "default" if value.kind == "default" else "measured"
+    return value.kind
 
 
 def _provenance(value: UsedValue, sets: Sets) -> dict[str, str]:

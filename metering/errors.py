@@ -42,8 +42,7 @@ class MeteringError(Exception):
 
     def say(self, lang: Lang) -> str:
         """Return the message for a person."""
-        values = {name: value.say(lang) if isinstance(value, Text) else value for name, value in self.values.items()}
-        return self.sentence.say(lang, **values)
+        return self.sentence.say(lang, **self.values)
 
 
 class SettingsError(MeteringError):

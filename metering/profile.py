@@ -26,7 +26,7 @@ class Bilingual(Strict):
 
     @property
     def text(self) -> Text:
-        return Text(self.zh.replace("{", "{{").replace("}", "}}"), self.en.replace("{", "{{").replace("}", "}}"))
+        return Text(self.zh, self.en)
 
 
 class Source(Strict):

@@ -14,6 +14,7 @@ class Text:
     en: str
 
     def say(self, lang: Lang, /, **values: object) -> str:
-        """Return the sentence in `lang` with its values filled in."""
+        """Return the sentence in `lang` with its values filled in; a value may be a Text itself."""
         sentence = self.zh if lang == "zh" else self.en
-        return sentence.format(**values) if values else sentence
+        said = {name: value.say(lang) if isinstance(value, Text) else value for name, value in values.items()}
+        return sentence.format(**said) if said else sentence

@@ -87,7 +87,7 @@ def _rate(sources: Sequence[SourceNow], lang: Lang) -> Figure:
 
 
 def _intensity(product: ProductNow, lang: Lang) -> Figure:
-    label = INTENSITY.say(lang, name=product.id)
+    label = INTENSITY.say(lang, name=product.name.say(lang))
     made_in = unit_sign(product.unit)
     unit = f"tCO₂/{made_in}"
     if not product.activity_today:

@@ -147,7 +147,7 @@ class FactorUse:
     version: str
     row: str
     source_kind: str
-    """measured, supplier, invoice, estimated, substituted or default."""
+    """default: of a factor set; declared: a value of this plant, out of ingester.yaml."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -166,7 +166,7 @@ def plant(now_ms: int) -> Snapshot:
         name=Text("示范工厂", "Demo plant"),
         total_tonnes_today=whole,
         sources=sources,
-        products=[ProductNow("tonnes", Decimal("128.4"), "t", whole / Decimal("128.4"))],
+        products=[ProductNow("tonnes", Text("成品", "tonnes"), Decimal("128.4"), "t", whole / Decimal("128.4"))],
         readings=readings(now_ms),
         agents=agents(now_ms),
         alerts=alerts(now_ms),

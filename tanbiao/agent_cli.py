@@ -1,0 +1,79 @@
+"""`tanbiao agent …`: what a technician does with the agent."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from tanbiao.speech import print_json, say, tell
+
+if TYPE_CHECKING:
+    from agent.commands import Outcome
+
+agent = typer.Typer(
+    no_args_is_help=True, help=say("采集端", "The agent on site: polls meters, keeps and sends readings.")
+)
+CONFIG = typer.Option(Path("agent.yaml"), "--config", "-c", help=say("配置文件", "Settings file."))
+JSON = typer.Option(False, "--json", help=say("输出 JSON", "Print JSON."))
+
+
+def attach(app: typer.Typer) -> None:
+    app.add_typer(agent, name="agent")
+
+
+def _print(outcome: "Outcome", as_json: bool) -> None:
+    if as_json:
+        print_json(outcome.data)
+    else:
+        print(tell(outcome.text))
+    raise typer.Exit(0 if outcome.fine else 1)
+
+
+@agent.command(help=say("检查配置，不接触网络", "Check the settings; touch no network."))
+def check(config: Path = CONFIG, json: bool = JSON) -> None:
+    from agent import commands
+
+    _print(commands.check(config, os.environ), json)
+
+
+@agent.command(
+    help=say(
+        "显示每条线路将发出的请求和预计的轮询时间", "Print the planned requests and each line's predicted cycle time."
+    )
+)
+def plan(config: Path = CONFIG, json: bool = JSON) -> None:
+    from agent import commands
+
+    _print(commands.plan(config, os.environ), json)
+
+
+@agent.command(help=say("显示正在运行的采集端的状态", "Show how the running agent is."))
+def status(config: Path = CONFIG, json: bool = JSON) -> None:
+    from agent import commands
+
+    _print(commands.status(config, os.environ), json)
+
+
+@agent.command(help=say("运行采集端，直到 Ctrl-C 或 SIGTERM", "Run the agent until Ctrl-C or SIGTERM."))
+def run(
+    config: Path = CONFIG,
+    dry_run: bool = typer.Option(
+        False,
+        "--dry-run",
+        help=say("只读表并显示读数，不保存也不发送", "Poll and show readings; keep and send nothing."),
+    ),
+) -> None:
+    import asyncio
+
+    from agent import commands
+    from link.real_world import RealWorld
+    from tanbiao.service import until_told
+
+    async def serve(stop: asyncio.Event) -> None:
+        if dry_run:
+            await commands.dry_run(config, os.environ, RealWorld(), stop, lambda text: print(tell(text), flush=True))
+        else:
+            await commands.run(config, os.environ, RealWorld(), stop)
+
+    asyncio.run(until_told(serve))

@@ -1,0 +1,170 @@
+"""`tanbiao ingester …` and `tanbiao config …`: the centre."""
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from tanbiao.speech import fail, print_json, say
+
+if TYPE_CHECKING:
+    from ingester.grid import Grid
+    from ingester.services import Ask
+    from settings.ingester import IngesterSettings
+
+ingester = typer.Typer(
+    no_args_is_help=True, help=say("中心端", "The centre: stores readings, derives emissions, serves the page.")
+)
+config_app = typer.Typer(no_args_is_help=True, help=say("配置", "Settings."))
+CONFIG = typer.Option(Path("ingester.yaml"), "--config", "-c", help=say("配置文件", "Settings file."))
+FILES = typer.Argument(..., help=say("CSV 文件", "CSV files."))
+SETTINGS = typer.Argument(..., help=say("agent.yaml 或 ingester.yaml", "agent.yaml or ingester.yaml"))
+JSON = typer.Option(False, "--json", help=say("输出 JSON", "Print JSON."))
+
+
+def attach(app: typer.Typer) -> None:
+    app.add_typer(ingester, name="ingester")
+    app.add_typer(config_app, name="config")
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+class Centre:
+    """The centre a command asks: the running service, or the stores where none runs."""
+
+    def __init__(self, settings: "IngesterSettings", ask: "Ask") -> None:
+        from ingester.wiring import grid_of
+
+        self.settings = settings
+        self.ask = ask
+        self.grid: Grid = grid_of(settings)
+
+
+@contextmanager
+def centre(config: Path) -> Iterator[Centre]:
+    """Open the centre of a configuration.
+
+    Raises:
+        SettingsFaults: the settings are wrong.
+        StoreBusy: a process that does not answer holds the store.
+    """
+    from ingester.services import asking
+    from settings.ingester import load_ingester
+
+    settings, document = load_ingester(config, os.environ)
+    with asking(settings, document, now_ms) as ask:
+        yield Centre(settings, ask)
+
+
+@ingester.command(help=say("检查配置，不接触网络和数据", "Check the settings; touch neither network nor data."))
+def check(config: Path = CONFIG, json: bool = JSON) -> None:
+    from ingester.seed import checked
+    from ingester.wiring import accounts_of, grid_of
+    from settings.ingester import load_ingester
+
+    settings, document = load_ingester(config, os.environ)
+    instruments, certificates = checked(settings, document, grid_of(settings).local(now_ms()).date())
+    accounts = accounts_of(settings, settings.factor_sets())
+    found = {
+        "site": settings.site.id, "meters": len(settings.meters), "sources": len(accounts.sources), "products": len(accounts.products),
+        "instruments": len(instruments), "certificates": len(certificates),
+    }  # fmt: skip
+    if json:
+        print_json(found)
+        return
+    print(
+        say(
+            "{path} 没有错误：{meters} 块仪表，{sources} 个排放源，{products} 种产品，{instruments} 台计量器具",
+            "{path} is fine: {meters} meters, {sources} sources, {products} products, {instruments} instruments",
+            path=config, **found,
+        )
+    )  # fmt: skip
+
+
+@ingester.command(help=say("运行中心端，直到 Ctrl-C 或 SIGTERM", "Run the centre until Ctrl-C or SIGTERM."))
+def run(config: Path = CONFIG, demo: bool = typer.Option(False, "--demo", hidden=True)) -> None:
+    import asyncio
+
+    from settings.ingester import load_ingester
+    from tanbiao.centre import serve
+    from tanbiao.service import until_told
+
+    settings, document = load_ingester(config, os.environ)
+    asyncio.run(until_told(lambda stop: serve(settings, document, stop, demo)))
+
+
+@ingester.command("import", help=say("导入读数或数量的 CSV 文件", "Import readings or amounts from CSV files."))
+def import_(
+    files: list[Path] = FILES,
+    config: Path = CONFIG,
+    simulated: bool = typer.Option(False, "--simulated", help=say("标记为模拟数据", "Mark the data as simulated.")),
+    json: bool = JSON,
+) -> None:
+    from ingester.csv_files import read_csv
+    from ingester.services import import_file
+
+    with centre(config) as asked:
+        points = [f"{meter}/{point}" for meter, section in asked.settings.meters.items() for point in section.points]
+        parsed = [read_csv(file, points, simulated) for file in files]
+        outcomes = [import_file(asked.ask, file) for file in parsed]
+    if json:
+        print_json(outcomes)
+        return
+    for outcome in outcomes:
+        print(_imported(outcome))
+
+
+def _imported(outcome: dict[str, Any]) -> str:
+    text = say(
+        "{file}：{rows} 行，新增 {new}，已有 {known}", "{file}: {rows} rows, {new} new, {known} known already",
+        file=outcome["file"], rows=outcome["rows"], new=outcome["new"], known=outcome["known"],
+    )  # fmt: skip
+    marked = ", ".join(f"{name} {count}" for name, count in outcome["marked"].items())
+    return text + (say("；带标记：{marked}", "; marked: {marked}", marked=marked) if marked else "")
+
+
+@ingester.command(help=say("重新推算一段时间", "Derive a stretch of time again."))
+def recompute(
+    start: str = typer.Option(..., "--from", help=say("起始日期或时间", "From, a date or a time with offset.")),
+    end: str = typer.Option(..., "--to", help=say("结束（不含）", "To, exclusive.")),
+    config: Path = CONFIG,
+    json: bool = JSON,
+) -> None:
+    from tanbiao.report_cli import moment
+
+    with centre(config) as asked:
+        period = {"from": moment(asked.grid, start, "--from"), "to": moment(asked.grid, end, "--to")}
+        found = asked.ask("recompute", period)
+    if json:
+        print_json(found)
+    else:
+        print(say("{results} 个间隔有新版本", "{results} intervals have a new revision", results=found["results"]))
+
+
+@config_app.command("show", help=say("显示每项设置及其来源", "Show each setting and where it came from."))
+def show(
+    config: Path = SETTINGS,
+    origin: bool = typer.Option(False, "--origin", help=say("显示来源", "Show where each came from.")),
+    json: bool = JSON,
+) -> None:
+    from settings.agent import load_agent
+    from settings.document import read
+    from settings.ingester import load_ingester
+    from settings.origin import origins
+
+    is_agent = isinstance(read(config).data, dict) and "agent" in read(config).data
+    settings, document = load_agent(config, os.environ) if is_agent else load_ingester(config, os.environ)
+    found = origins(settings, document)
+    if json:
+        print_json([{"key": one.key, "value": one.value, "origin": one.place} for one in found])
+        return
+    for one in found:
+        print(f"{one.key}: {one.value}" + (f"    # {one.place}" if origin else ""))
+    if not found:
+        fail(say("没有设置", "no settings"))

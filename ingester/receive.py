@@ -73,8 +73,12 @@ class Receiver:
         refused = [each for _, reasons in inspected for each in reasons]
         settled = await self._patiently(arrivals, refused)
         self.committed()
-        for agent, receipt in self._receipts(settled):
-            await self.publish(self.inspector.topics.receipt(agent), encode(receipt))
+        async with asyncio.TaskGroup() as sending:
+            for agent, receipt in self._receipts(settled):
+                sending.create_task(self._send(agent, receipt))
+
+    async def _send(self, agent: str, receipt: Receipt) -> None:
+        await self.publish(self.inspector.topics.receipt(agent), encode(receipt))
 
     async def _patiently(self, arrivals: Sequence[Arrived], refused: Sequence[Refused]) -> list[Arrived]:
         """Store until it succeeds, waiting longer each time; say when it fails and when it is back."""

@@ -137,3 +137,50 @@ def pipe() -> Pipe:
 @pytest.fixture
 def world(pipe: Pipe) -> LoopWorld:
     return LoopWorld(pipe)
+
+
+SITE = """\
+site: {id: demo, timezone: Asia/Shanghai, name: {zh: 示范工厂, en: Demo plant}, interval: 1 min}
+store: {series: data/series.duckdb, records: data/records.db}
+mqtt: {url: "mqtt://127.0.0.1:1883"}
+factors: [cn-ndrc-other]
+meters:
+  gas-main:
+    kind: gas
+    points:
+      volume: {unit: m3, role: counter, digits: 6, resolution: 0.001, reference: 20 C, max_rate: 20000 m3/h}
+  oil-store:
+    kind: fuel
+    points:
+      bought: {unit: kg, role: quantity}
+sources:
+  boiler-1: {category: fuel_combustion, fuel: natural_gas, activity: gas-main/volume, factor_set: cn-ndrc-other}
+  dryer: {category: fuel_combustion, fuel: diesel, activity: oil-store/bought, factor_set: cn-ndrc-other}
+rules:
+  gas-limit: {point: gas-main/volume, compare: limit, limit: 500 m3/h, window: 10 s}
+seed:
+  instruments:
+    - id: gas-meter-1
+      name: {zh: 燃气涡轮流量计, en: Turbine gas meter}
+      model: LWQ-100
+      serial_number: "TQ1"
+      level: entering
+      rule: turbine
+      installations: [{meter: gas-main, from: 2020-01-01}]
+  certificates:
+    - number: SDJL-0001
+      instrument: gas-meter-1
+      serial_number: "TQ1"  # certificate
+      kind: verification
+      laboratory: demo laboratory
+      result: passed
+      calibrated: 2023-01-01
+"""
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Path:
+    """An `ingester.yaml` of a small site with one limit and one overdue instrument."""
+    path = tmp_path / "ingester.yaml"
+    path.write_text(SITE)
+    return path

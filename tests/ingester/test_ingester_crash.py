@@ -9,9 +9,13 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from ingester.inspection import Inspector
+from ingester.receive import Receiver
 from ingester.store.contract import Settled
 from ingester.store.duckdb_series import DuckdbSeries
+from link.world import Message
 from metering.errors import StoreBusy, StoreFailed
+from metering.wire import Receipt, Topics, decode_as
 
 STREAM = "6f9619ff-8b86-4d01-b42d-00cf4fc964ff"
 T0 = 1_763_884_800_000
@@ -111,3 +115,41 @@ def test_the_write_ahead_log_does_not_grow_for_ever(tmp_path, arrived):
     assert not log.exists()
     with duckdb.connect(str(path), read_only=True) as con:
         assert con.execute("SELECT count(*) FROM readings").fetchone() == (600_000,)
+
+
+KILLED_BEFORE_THE_RECEIPT = """
+import asyncio, os, signal, sys
+from pathlib import Path
+from ingester.inspection import Inspector
+from ingester.receive import Receiver
+from ingester.store.duckdb_series import DuckdbSeries
+from link.real_world import RealWorld
+from link.world import Message
+from metering.wire import Topics
+
+async def publish(topic, payload):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+async def receive():
+    world, store = RealWorld(), DuckdbSeries(Path(sys.argv[1]))
+    async with world.worker("writer") as worker:
+        receiver = Receiver(world, worker, store, Inspector(Topics("demo"), {}, {}, {}), publish)
+        await receiver.handle([Message("tanbiao/v1/demo/agent-a/data", bytes.fromhex(sys.argv[2]))])
+
+asyncio.run(receive())
+"""
+
+
+async def test_a_kill_between_commit_and_receipt_loses_and_doubles_nothing(tmp_path, world, arrived):
+    path = tmp_path / "series.duckdb"
+    batch = arrived(1, [(0, "main/energy", 1.0, 0), (5, "main/energy", 2.0, 0)])
+    process = start(KILLED_BEFORE_THE_RECEIPT, str(path), batch.body.hex())
+    assert process.wait() == -signal.SIGKILL
+
+    store = DuckdbSeries(path)
+    async with world.worker("writer") as worker:
+        receiver = Receiver(world, worker, store, Inspector(Topics("demo"), {}, {}, {}), world.pipe.publish)
+        await receiver.handle([Message("tanbiao/v1/demo/agent-a/data", batch.body)])
+    assert [decode_as(Receipt, message.payload).through for message in world.pipe.published] == [1]
+    assert len(store.readings("main/energy", T0, T0 + 99, 99)) == 2
+    store.close()

@@ -1,11 +1,12 @@
 """The file of the outbox: one SQLite database, used from one thread.
 
     batches(id, stream, seq, created_ms, readings, losses, sha256, payload)   one row per sealed batch
+    streams(stream, before, first_id)                                        its ids are `before` + seq, from first_id on
     delivered(first_id, last_id, at_ms, crc)                                 what the ingester has receipted, as ranges
     facts(name, value)                                                       when the agent was last told to stop
 
-Receipts are written with the next batches, so that a cycle costs one fsync; a receipt lost with the power only means
-that a batch is sent twice. Database and write-ahead log together stay within `max_size`.
+A cycle costs one fsync and one or two pages: there is no second index, and receipts are written every 10 s only (one
+that is lost with the power means a batch sent twice). Database and write-ahead log together stay within `max_size`.
 """
 
 import os
@@ -31,7 +32,7 @@ _TABLES = """
 CREATE TABLE IF NOT EXISTS batches(
     id INTEGER PRIMARY KEY, stream TEXT NOT NULL, seq INTEGER NOT NULL, created_ms INTEGER NOT NULL,
     readings INTEGER NOT NULL, losses TEXT, sha256 BLOB NOT NULL, payload BLOB NOT NULL);
-CREATE UNIQUE INDEX IF NOT EXISTS batches_identity ON batches(stream, seq);
+CREATE TABLE IF NOT EXISTS streams(stream TEXT PRIMARY KEY, before INTEGER NOT NULL, first_id INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS delivered(
     first_id INTEGER PRIMARY KEY, last_id INTEGER NOT NULL, at_ms INTEGER NOT NULL, crc INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS facts(name TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -73,6 +74,8 @@ class Ledger:
         """None until a first stream is begun."""
         self.first_id = 1
         self._spoiled: list[Sealed] = []
+        self._written: set[str] = set()
+        """Streams that stand in the file."""
         self._streams: dict[str, tuple[int, int]] = {}
         """stream -> (id - seq, last seq)."""
         with store_errors(path):
@@ -109,19 +112,30 @@ class Ledger:
             raise StoreDamaged(path=self.path, reason=str(answer))
 
     def _load(self) -> None:
-        spans = self._db.execute("SELECT stream, min(seq), max(seq), min(id), max(id) FROM batches GROUP BY stream")
-        for stream, first_seq, last_seq, first_id, last_id in spans.fetchall():
-            numbers = (first_seq, last_seq, first_id, last_id)
-            if not all(isinstance(one, int) for one in numbers) or first_id - first_seq != last_id - last_seq:
+        blocks = self._db.execute("SELECT first_id, stream, before FROM streams ORDER BY first_id").fetchall()
+        for number, (first_id, stream, before) in enumerate(blocks):
+            end_id = blocks[number + 1][0] if number + 1 < len(blocks) else 1 << 62
+            rows = self._ends(first_id, end_id)
+            if not all(row.stream == stream and row.id - row.seq == before and body_of(row) for row in rows):
                 raise StoreDamaged(path=self.path, reason=f"the numbers of stream {stream} do not agree")
-            self._streams[stream] = last_id - last_seq, last_seq
+            if rows:
+                self._streams[stream] = before, max(row.seq for row in rows)
         newest = self._db.execute(SELECT + "ORDER BY id DESC LIMIT 1").fetchone()
         if newest is not None:
             row = row_of(newest)
             if body_of(row) is None:
                 raise StoreDamaged(path=self.path, reason=f"the newest batch ({row.seq}) is damaged")
             self.head = Head(row.id, row.stream, row.seq, row.sha256)
+        self._written = set(self._streams)
         self._find_first()
+
+    def _ends(self, first_id: int, end_id: int) -> list[Sealed]:
+        """Return the first and the last batch of a range of ids."""
+        found = [
+            self._db.execute(SELECT + f"WHERE id >= ? AND id < ? ORDER BY id {order} LIMIT 1", (first_id, end_id))
+            for order in ("ASC", "DESC")
+        ]
+        return [row_of(columns) for cursor in found for columns in cursor]
 
     def _find_first(self) -> None:
         (first,) = self._db.execute("SELECT min(id) FROM batches").fetchone()
@@ -158,7 +172,7 @@ class Ledger:
         for row in spoiled:
             self._delivered.add(row.id, row.id)
         rows, head = seal(drafts, self.head, now_ms)
-        with self._commit(now_ms):
+        with self._commit(now_ms, receipts=bool(spoiled) or not self._fits(rows)):
             self._db.executemany("DELETE FROM batches WHERE id=?", [(row.id,) for row in spoiled])
             losses = self._make_room(rows)
             if losses:
@@ -178,6 +192,7 @@ class Ledger:
                 self.head = Head(row.id, row.stream, row.seq, row.sha256)
             _, last_seq = self._streams.get(row.stream, (0, 0))
             self._streams[row.stream] = row.id - row.seq, max(last_seq, row.seq)
+            self._written.add(row.stream)
         self._find_first()
         return losses
 
@@ -203,30 +218,40 @@ class Ledger:
         for first, last in ranges:
             self._delivered.add(first, last)
 
+    def _fits(self, rows: Sequence[Sealed]) -> bool:
+        with store_errors(self.path):
+            return self._room.fits([len(row.payload) for row in rows])
+
     def _make_room(self, rows: Sequence[Sealed]) -> list[Lost]:
         return joined(lost(self._room.make([len(row.payload) for row in rows], self.last_id), "full"))
 
     def _insert(self, rows: Sequence[Sealed], how: str = "ABORT") -> None:
         self._db.executemany(f"INSERT OR {how} INTO batches VALUES(?,?,?,?,?,?,?,?)", [columns_of(row) for row in rows])
+        for row in rows:
+            if row.stream not in self._written:
+                self._db.execute("INSERT OR IGNORE INTO streams VALUES(?,?,?)", (row.stream, row.id - row.seq, row.id))
 
     def _advance(self, head: Head) -> None:
         self.head = head
         self._streams[head.stream] = head.id - head.seq, head.seq
+        self._written.add(head.stream)
         self._find_first()
 
     @contextmanager
-    def _commit(self, now_ms: int) -> Iterator[None]:
+    def _commit(self, now_ms: int, receipts: bool = True) -> Iterator[None]:
         with store_errors(self.path):
             self._db.execute("BEGIN IMMEDIATE")
             try:
-                self._delivered.write(now_ms)
+                if receipts:
+                    self._delivered.write(now_ms)
                 yield
                 self._db.execute("COMMIT")
             except BaseException:
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
                 raise
-            self._delivered.written()
+            if receipts:
+                self._delivered.written()
 
     # -- receipts
 
@@ -247,10 +272,20 @@ class Ledger:
                 if not self._room.drop_delivered(self.last_id, now_ms - keep_ms):
                     break
             self._room.forget_purged()
+            self._forget_streams()
         self._find_first()
         with store_errors(self.path):
             if self._room.pages() > self._room.page_limit and self._room.used_pages() <= self._room.page_limit:
                 self._db.execute("VACUUM")
+
+    def _forget_streams(self) -> None:
+        """Forget streams without batches, but not the last one."""
+        gone = self._db.execute(
+            "SELECT stream FROM streams WHERE first_id < (SELECT max(first_id) FROM streams WHERE first_id <= ?)",
+            (self.first_id,),
+        )
+        for (stream,) in gone.fetchall():
+            self._db.execute("DELETE FROM streams WHERE stream=?", (stream,))
 
     # -- reading
 

@@ -24,9 +24,8 @@ class Room:
 
     def make(self, payloads: list[int], newest_id: int) -> list[Sealed]:
         """Delete until payloads of these lengths fit; return the undelivered batches given up, oldest first."""
-        needed = _SLACK + sum(1 + int((length + 300) * 1.05) // PAGE for length in payloads)
         given_up: list[Sealed] = []
-        while self.used_pages() + needed > self.page_limit:
+        while not self.fits(payloads):
             if self.drop_delivered(newest_id):
                 continue
             dropped = self._drop_oldest(newest_id)
@@ -34,6 +33,11 @@ class Room:
                 break
             given_up += dropped
         return given_up
+
+    def fits(self, payloads: list[int]) -> bool:
+        """Return whether payloads of these lengths can be written without deleting anything."""
+        needed = _SLACK + sum(1 + int((length + 300) * 1.05) // PAGE for length in payloads)
+        return self.used_pages() + needed <= self.page_limit
 
     def used_pages(self) -> int:
         return self.pages() - int(self._db.execute("PRAGMA freelist_count").fetchone()[0])

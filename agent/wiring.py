@@ -75,12 +75,13 @@ class _Wirer:
         self.faults: list[SettingsError] = []
         self.points: list[tuple[str, str]] = []
         self._ports: dict[str, str] = {}
+        self._profiles: dict[str, Profile] = {}
         self._phases = _phases({name: round(meter.interval * 1000) for name, meter in settings.meters.items()})
 
     def lines(self) -> Iterator[Line]:
         for id_ in self._settings.lines:
             meters = {name: meter for name, meter in self._settings.meters.items() if meter.line == id_}
-            profiles = {name: load_profile(meter.profile) for name, meter in meters.items()}
+            profiles = {name: self._profile(meter.profile) for name, meter in meters.items()}
             driver = self._driver(id_)
             if driver is None:
                 continue
@@ -89,6 +90,11 @@ class _Wirer:
             if line is not None:
                 self._check_port(id_, line)
                 yield Line(id_, driver, line, wired)
+
+    def _profile(self, name: str) -> Profile:
+        if name not in self._profiles:
+            self._profiles[name] = load_profile(name)
+        return self._profiles[name]
 
     def _driver(self, line: str) -> Driver | None:
         try:

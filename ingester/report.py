@@ -131,7 +131,7 @@ class Reporter:
             "category": row.account.category,
             "start": self.grid.iso(row.start_ms),
             "end": self.grid.iso(row.end_ms),
-            "activity": _amount(row.activity, row.account.unit),
+            "activity": amount(row.activity, row.account.unit),
             "emission": {"value": _text(row.tonnes), "unit": "tCO2"},
             "factors": [
                 {"set": use.set, "version": use.version, "row": use.row, "source_kind": use.source_kind}
@@ -174,7 +174,7 @@ class Reporter:
         return {
             "value": _text(value),
             "unit": f"tCO2/{bare(product.unit)}",
-            "activity": _amount(made, product.unit),
+            "activity": amount(made, product.unit),
         }
 
 
@@ -272,7 +272,8 @@ def bare(unit: Unit) -> str:
     return unit.symbol.split("@")[0]
 
 
-def _amount(value: Decimal | None, unit: Unit) -> dict[str, str | None]:
+def amount(value: Decimal | None, unit: Unit) -> dict[str, str | None]:
+    """Return an activity as reports show it, the reference state of a gas volume beside its unit."""
     shown = {"value": _text(value), "unit": bare(unit)}
     return {**shown, "reference": unit.reference.replace("C", " C")} if unit.reference else shown
 

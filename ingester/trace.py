@@ -7,12 +7,14 @@ what the instrument's records said on that day.
 from dataclasses import dataclass
 from typing import Any
 
-from ingester.accounts import Account, Accounts
+from calibration.due import State
+from ingester.accounts import Account, Accounts, PointSpec
 from ingester.derive import Deriver
 from ingester.flags import flag_text
 from ingester.grid import Grid
-from ingester.report import row_tonnes
+from ingester.report import amount, bare, row_tonnes
 from ingester.store.contract import Result, SeriesStore
+from metering.activity import multiplier_at
 from metering.errors import MeteringError
 from metering.quantity import plain
 from metering.text import Lang, Text
@@ -47,10 +49,10 @@ class Tracer:
             "start": self.grid.iso(result.start_ms),
             "end": self.grid.iso(result.end_ms),
             "emission": {"value": None if tonnes is None else plain(tonnes), "unit": "tCO2"},
-            "activity": {"value": None if result.activity is None else plain(result.activity), "unit": result.unit},
-            "formula": choice.formula if choice else None,
+            "activity": amount(result.activity, account.unit),
+            "formula": _with_numbers(choice.formula, result) if choice else None,
             "factors": choice.provenance if choice else [],
-            "points": [self._point(sign, name, result) for sign, name in _terms(account)],
+            "points": [self._point(sign, point, result) for sign, point in account.terms],
             "instruments": result.evidence["instruments"],
             "quality_ms": {
                 "measured": result.measured_ms - result.substituted_ms,
@@ -90,14 +92,16 @@ class Tracer:
             time=self.grid.iso(at_ms),
         )
 
-    def _point(self, sign: int, name: str, result: Result) -> dict[str, Any]:
-        edges = result.evidence["points"].get(name, {})
+    def _point(self, sign: int, point: PointSpec, result: Result) -> dict[str, Any]:
+        edges = result.evidence["points"].get(point.name, {})
         return {
-            "point": name,
+            "point": point.name,
             "sign": sign,
+            "unit": bare(point.unit),
+            "multiplier": plain(multiplier_at(point.multipliers, result.start_ms)),
             "register_at_start": [self._knot(knot) for knot in edges.get("start", [])],
             "register_at_end": [self._knot(knot) for knot in edges.get("end", [])],
-            "readings": self._readings(name, result),
+            "readings": self._readings(point.name, result),
         }
 
     def _knot(self, knot: list[Any]) -> dict[str, Any]:
@@ -121,8 +125,10 @@ class Tracer:
         }
 
 
-def _terms(account: Account) -> list[tuple[int, str]]:
-    return [(sign, point.name) for sign, point in account.terms]
+def _with_numbers(formula: str, result: Result) -> str:
+    """Return the formula with the activity in the place of its symbol."""
+    known = "–" if result.activity is None else f"{plain(result.activity)} {result.unit}"
+    return formula.removeprefix("E = ").replace("FC", known, 1).replace("AD", known, 1)
 
 
 def trace_text(trace: dict[str, Any], lang: Lang) -> str:
@@ -145,9 +151,8 @@ def _lines(trace: dict[str, Any], lang: Lang) -> list[str]:
     for point in trace["points"]:
         lines += _point_lines(point, lang)
     for meter, found in trace["instruments"].items():
-        lines.append(
-            HEADINGS["instrument"].say(lang, meter=meter, **{key: value or "–" for key, value in found.items()})
-        )
+        said = {"instrument": found["instrument"] or "–", "certificate": found["certificate"] or "–"}
+        lines.append(HEADINGS["instrument"].say(lang, meter=meter, state=State(found["state"]).text, **said))
     lines += (
         [HEADINGS["flags"].say(lang)] + [f"  {flag_text(flag).say(lang)}" for flag in trace["flags"]]
         if trace["flags"]
@@ -157,7 +162,15 @@ def _lines(trace: dict[str, Any], lang: Lang) -> list[str]:
 
 
 def _point_lines(point: dict[str, Any], lang: Lang) -> list[str]:
-    lines = [HEADINGS["point"].say(lang, point=point["point"], count=point["readings"]["count"])]
+    lines = [
+        HEADINGS["point"].say(
+            lang,
+            point=point["point"],
+            unit=point["unit"],
+            multiplier=point["multiplier"],
+            count=point["readings"]["count"],
+        )
+    ]
     for edge in ("start", "end"):
         knots = "   ".join(f"{knot['value']} @ {knot['at']}" for knot in point[f"register_at_{edge}"])
         lines.append(f"  {EDGES[edge].say(lang)}: {knots or '–'}")
@@ -178,7 +191,10 @@ HEADINGS = {
     "activity": Text("活动数据  {value} {unit}", "activity  {value} {unit}"),
     "revision": Text("版本 {revision}（{cause}），推算于 {at}", "revision {revision} ({cause}), derived {at}"),
     "factors": Text("排放因子及出处", "factors and where they come from"),
-    "point": Text("测点 {point}，间隔内 {count} 条读数", "point {point}, {count} readings in the interval"),
+    "point": Text(
+        "测点 {point}（{unit}，倍率 {multiplier}），间隔内 {count} 条读数",
+        "point {point} ({unit}, multiplier {multiplier}), {count} readings in the interval",
+    ),
     "instrument": Text(
         "计量器具 {meter}：{instrument}，证书 {certificate}，当日状态 {state}",
         "instrument of {meter}: {instrument}, certificate {certificate}, state that day {state}",

@@ -9,6 +9,7 @@ from tanbiao.speech import LANG, print_json, say
 
 profile = typer.Typer(no_args_is_help=True, help=say("仪表型号", "Meter profiles."))
 factors = typer.Typer(no_args_is_help=True, help=say("排放因子集", "Emission factor sets."))
+PIPED_WIDTH = 100
 JSON = typer.Option(False, "--json", help=say("输出 JSON", "Print JSON."))
 
 
@@ -17,19 +18,21 @@ def attach(app: typer.Typer) -> None:
     app.add_typer(factors, name="factors")
 
 
-def table(title: str, columns: list[str], rows: list[list[Any]]) -> None:
-    """Print a table that fits the terminal."""
+def table(columns: list[str], rows: list[list[Any]]) -> None:
+    """Print a table that fits the terminal. A column named `name>` is flushed right, one named `name~` may wrap."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
 
-    shown = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    shown = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
-        right = column.endswith(">")
-        shown.add_column(column.removesuffix(">"), justify="right" if right else "left", overflow="fold")
+        right, wraps = column.endswith(">"), column.endswith("~")
+        shown.add_column(column.rstrip(">~"), justify="right" if right else "left", no_wrap=not wraps, overflow="fold")
     for row in rows:
         shown.add_row(*("–" if cell is None else str(cell) for cell in row))
-    Console(soft_wrap=False, highlight=False, markup=False).print(shown)
+    console = Console(highlight=False, markup=False)
+    console.width = console.width if console.is_terminal else PIPED_WIDTH
+    console.print(shown)
 
 
 @profile.command("list", help=say("列出仪表型号及其可信程度", "List the meter models and how far each is verified."))
@@ -52,7 +55,7 @@ def list_(json: bool = JSON) -> None:
         say("测点>", "points>"),
         say("状态", "status"),
     ]
-    table("", columns, [[name, p.kind, p.protocol, len(p.points), p.status] for name, p in found])
+    table(columns, [[name, p.kind, p.protocol, len(p.points), p.status] for name, p in found])
 
 
 @profile.command("show", help=say("显示一个型号的全部测点", "Show a model's points."))
@@ -99,7 +102,7 @@ def factor_list(json: bool = JSON) -> None:
         say("版本", "version"),
         say("行>", "rows>"),
         say("已核对", "verified"),
-        say("名称", "title"),
+        say("名称~", "title~"),
     ]
     rows = [
         [
@@ -111,7 +114,7 @@ def factor_list(json: bool = JSON) -> None:
         ]
         for s in sets
     ]
-    table("", columns, rows)
+    table(columns, rows)
 
 
 @factors.command("show", help=say("显示一个因子集及每行的出处", "Show a set, each row with where it comes from."))
@@ -125,8 +128,8 @@ def factor_show(name: str, json: bool = JSON) -> None:
     print(f"{chosen.id} {chosen.version}  {chosen.title.text.say(LANG)}")
     for note in chosen.notes:
         print(f"  {note.text.say(LANG)}")
-    columns = [say("行", "row"), say("值", "value"), say("可信", "trust"), say("出处", "source")]
-    table("", columns, [[row.id, _value(row), row.provenance.trust, row.provenance.source] for row in chosen.rows()])
+    columns = [say("行", "row"), say("值", "value"), say("可信", "trust"), say("出处~", "source~")]
+    table(columns, [[row.id, _value(row), row.provenance.trust, row.provenance.source] for row in chosen.rows()])
 
 
 def _value(row: Any) -> str:

@@ -39,10 +39,14 @@ def front(version: bool = typer.Option(False, "--version", help=say("显示版�
 
 
 def _rooms() -> None:
-    from tanbiao import agent_cli, catalogue_cli, demo_cli, ingester_cli, report_cli
+    from tanbiao.agent_cli import attach as attach_agent
+    from tanbiao.catalogue_cli import attach as attach_catalogues
+    from tanbiao.demo_cli import attach as attach_demo
+    from tanbiao.ingester_cli import attach as attach_ingester
+    from tanbiao.report_cli import attach as attach_reports
 
-    for room in (demo_cli, agent_cli, catalogue_cli, ingester_cli, report_cli):
-        room.attach(app)
+    for attach in (attach_demo, attach_agent, attach_ingester, attach_reports, attach_catalogues):
+        attach(app)
 
 
 def main() -> None:

@@ -138,6 +138,7 @@ class Demo:
         await simulators.start()
         await broker.start()
         await self._seed()
+        await self._until_the_plant_listens(simulators)
         if self.stopping.is_set():
             return
         await ingester.start()
@@ -169,6 +170,14 @@ class Demo:
             raise MeteringError(Text("导入失败：{reason}", "the import failed: {reason}"), reason=importer.last_words())
         else:
             marker.write_text(datetime.now(UTC).isoformat())
+
+    async def _until_the_plant_listens(self, simulators: Child) -> None:
+        began, listening = time.monotonic(), self.data / "plant.json"
+        while not self.stopping.is_set() and time.monotonic() - began < 20:
+            pid = simulators.process.pid if simulators.process else 0
+            if listening.exists() and json.loads(listening.read_text() or "{}").get("pid") == pid:
+                return
+            await asyncio.sleep(0.05)
 
     async def _until_the_page_answers(self, ingester: Child) -> None:
         began = time.monotonic()

@@ -123,7 +123,7 @@ def _print_report(found: dict[str, Any]) -> None:
          f"{row['quality']['measured']:.1%}", f"{row['quality']['missing']:.1%}"]
         for row in found["rows"]
     ]  # fmt: skip
-    table("", columns, rows)
+    table(columns, rows)
     for name, amount in found["totals"].items():
         if name != "intensity":
             print(f"{TOTALS.get(name, {LANG: name})[LANG]}: {_rounded(amount['value'], 6)} {amount['unit']}")
@@ -221,19 +221,15 @@ def list_(config: Path = CONFIG, json: bool = JSON) -> None:
 
 
 def _print_instruments(rows: list[dict[str, Any]]) -> None:
+    from calibration.due import State
+
     columns = [
-        say("器具", "instrument"),
-        say("名称", "name"),
-        say("测量点", "meters"),
-        say("证书", "certificate"),
-        say("到期", "due"),
-        say("状态", "state"),
+        *(say("器具", "instrument"), say("名称~", "name~"), say("测量点", "meters"), say("证书", "certificate")),
+        *(say("到期", "due"), say("剩余天数>", "days left>"), say("状态", "state")),
     ]
-    table(
-        "",
-        columns,
-        [
-            [r["instrument"], r["name"][LANG], ", ".join(r["meters"]), r["certificate"], r["due"], r["text"][LANG]]
-            for r in rows
-        ],
-    )
+    shown = [
+        [row["instrument"], row["name"][LANG], ", ".join(row["meters"]), row["certificate"], row["due"], row["days_left"],
+         tell(State(row["state"]).text)]
+        for row in rows
+    ]  # fmt: skip
+    table(columns, shown)

@@ -75,7 +75,6 @@ def show(name: str, json: bool = JSON) -> None:
         say("角色", "role"),
     ]
     table(
-        "",
         columns,
         [[n, _address(p.address), p.type or model.defaults.type, p.unit, p.role] for n, p in model.points.items()],
     )

@@ -9,6 +9,7 @@ import numpy as np
 import zstandard
 
 from ingester.store.contract import Arrived, ImportedReading
+from metering.reading import COUNTING
 from metering.wire import Event, Gap, Lost, Thinned
 
 Columns: TypeAlias = Mapping[str, "np.ndarray[Any, Any]"]
@@ -16,6 +17,7 @@ PointId: TypeAlias = Callable[[str, str], int]
 """The id of a (point, unit), made where it is new."""
 
 _encoder = msgspec.json.Encoder()
+COUNTING_NUMBERS = np.array(sorted(COUNTING), dtype=np.uint8)
 
 
 def batch_columns(arrivals: Sequence[Arrived], first_n: int) -> Columns:
@@ -106,6 +108,11 @@ def _span(event: Event, t0: int) -> tuple[int, int]:
         return event.start, event.end or 0
     at = t0 if isinstance(event, Lost | Thinned) else event.at
     return at, at
+
+
+def counts(readings: Columns) -> "np.ndarray[Any, Any]":
+    """Return which of the readings count."""
+    return np.isin(readings["q"], COUNTING_NUMBERS) & ~np.isnan(readings["x"])
 
 
 def newest(readings: Columns) -> "np.ndarray[Any, Any]":

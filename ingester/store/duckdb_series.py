@@ -28,7 +28,6 @@ from ingester.store.columns import (
     batch_columns,
     event_columns,
     imported_columns,
-    newest,
     point_columns,
     reading_columns,
 )
@@ -46,11 +45,11 @@ from ingester.store.contract import (
     Settled,
     Touched,
 )
-from ingester.store.known import Drafts, Known, event_of, load
+from ingester.store.known import COUNTS, Drafts, Known, event_of, load
 from ingester.store.sampling import Array, convertible, joined, law, one_a_time
 from ingester.store.settled import SettledRanges
 from metering.errors import QuantityError, StoreBusy, StoreFailed
-from metering.reading import COUNTING, Quality
+from metering.reading import Quality
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +69,6 @@ INSERT INTO cursor SELECT 0 WHERE NOT EXISTS (FROM cursor);
 """
 NEWEST_BEYOND = 500
 SET_ASIDE_OF_AGENT = 200
-COUNTS = f"x IS NOT NULL AND q IN ({', '.join(str(int(quality)) for quality in sorted(COUNTING))})"
 TOUCHED = f"""
 SELECT p.name, r.n, min(at_ms), max(at_ms) FROM readings r JOIN points p ON p.id = r.point
     WHERE r.n > ? AND r.n <= ? AND {COUNTS} GROUP BY p.name, r.n
@@ -164,7 +162,7 @@ class DuckdbSeries:
             readings = self._append_batches(con, fresh) if fresh else None
         drafts.adopt()
         if readings is not None:
-            self._note_latest(readings, [arrived.batch.agent for arrived in fresh])
+            self._known.note_newest(readings, [arrived.batch.agent for arrived in fresh])
             self._known.next_n += len(fresh)
         return new
 
@@ -182,30 +180,19 @@ class DuckdbSeries:
     @contextmanager
     def _naming(self, con: duckdb.DuckDBPyConnection) -> Iterator[Callable[[str, str, str], int]]:
         """Give what finds the id of (point, unit, agent that sends it); new ones are appended on leaving."""
-        points, new = self._known.points, list[tuple[str, str, str]]()
+        known, new = self._known, list[tuple[str, str, str]]()
 
         def id_of(name: str, sent_unit: str, agent: str) -> int:
-            known = points.get((name, sent_unit))
-            if known is None:
-                known = points[name, sent_unit] = len(points) + 1
+            point = known.points.get((name, sent_unit))
+            if point is None:
+                point = len(known.points) + 1
+                known.add_point(point, name, sent_unit, agent)
                 new.append((name, sent_unit, agent))
-            return known
+            return point
 
         yield id_of
         if new:
-            _append(con, "points", point_columns(new, len(points) - len(new) + 1))
-        for name, _, agent in new:
-            if agent:
-                self._known.owners.setdefault(name.partition("/")[0], agent)
-
-    def _note_latest(self, readings: Columns, agents: Sequence[str]) -> None:
-        rows = newest(readings)
-        values = (readings[name][rows].tolist() for name in ("point", "at_ms", "x", "q", "n"))
-        latest = self._known.latest
-        for point, at_ms, x, q, n in zip(*values, strict=True):
-            if point not in latest or latest[point][0] <= at_ms:
-                agent = agents[n - self._known.next_n] if agents else ""
-                latest[point] = (at_ms, None if x != x else x, q, agent)
+            _append(con, "points", point_columns(new, len(known.points) - len(new) + 1))
 
     def import_rows(
         self,
@@ -225,7 +212,7 @@ class DuckdbSeries:
             appended = self._import_readings(con, readings, ordinals) if readings else None
             new_amounts = self._import_amounts(con, amounts, ordinals) if amounts else 0
         if appended is not None:
-            self._note_latest(appended, ())
+            self._known.note_newest(appended, ())
         self._known.simulated.update(n for flag, n in ordinals.items() if flag)
         self._known.next_n += len(ordinals)
         return new_amounts + (0 if appended is None else len(appended["n"]))
@@ -322,8 +309,7 @@ class DuckdbSeries:
         return zstandard.ZstdDecompressor().decompress(rows[0][0]) if rows else None
 
     def points(self) -> list[str]:
-        named = {name for name, _ in list(self._known.points)}
-        return sorted(named | {row[0] for row in self._ask("SELECT DISTINCT point FROM amounts")})
+        return sorted(set(self._known.units) | {row[0] for row in self._ask("SELECT DISTINCT point FROM amounts")})
 
     def latest(self) -> list[Latest]:
         found: dict[str, Latest] = {}
@@ -370,20 +356,31 @@ class DuckdbSeries:
 
     def _unit_of(self, point: str) -> str:
         """The unit a point's values are given in: as declared, else as last sent."""
-        sent = [sent_unit for name, sent_unit in list(self._known.points) if name == point]
+        sent = list(self._known.units.get(point, {}).values())
         return self._units.get(point) or (sent[-1] if sent else "")
 
     def _ids(self, point: str) -> dict[int, str]:
         """The ids of a point and the unit of each, those that can be given in its unit."""
         target = self._unit_of(point)
-        found = {i: sent_unit for (name, sent_unit), i in list(self._known.points.items()) if name == point}
+        found = self._known.units.get(point, {})
         return {i: sent_unit for i, sent_unit in found.items() if convertible(sent_unit, target)}
 
     def last_sample_before(self, point: str, ms: int) -> int | None:
+        newest_ms = self._newest(point)
+        if newest_ms is None or newest_ms < ms:
+            return newest_ms
         return self._neighbour(point, "max", [(ms - reach, ms) for reach in (*_REACHES, ms)])
 
     def first_sample_after(self, point: str, ms: int) -> int | None:
+        newest_ms = self._newest(point)
+        if newest_ms is None or newest_ms < ms:
+            return None
         return self._neighbour(point, "min", [(ms, ms + reach) for reach in (*_REACHES, 1 << 60)])
+
+    def _newest(self, point: str) -> int | None:
+        """The time of the newest reading that counts; asked every second, so it is kept in memory."""
+        known = [self._known.counting[i] for i in self._ids(point) if i in self._known.counting]
+        return max(known, default=None)
 
     def _neighbour(self, point: str, which: str, windows: Sequence[tuple[int, int]]) -> int | None:
         query = f"SELECT {which}(at_ms) FROM readings WHERE point IN (SELECT unnest(?)) AND at_ms >= ? AND at_ms < ? AND {COUNTS}"  # noqa: S608

@@ -1,16 +1,19 @@
 """What a series store keeps in memory of its file: known batches, points, owners and the newest readings."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
 import duckdb
 import msgspec
 
+from ingester.store.columns import Columns, counts, newest
 from ingester.store.contract import Arrived
 from ingester.store.settled import SettledRanges
+from metering.reading import COUNTING
 from metering.wire import Event, Lost, Thinned
 
+COUNTS = f"x IS NOT NULL AND q IN ({', '.join(str(int(quality)) for quality in sorted(COUNTING))})"
 event_of = msgspec.json.Decoder(Event).decode
 
 
@@ -25,12 +28,36 @@ class Known:
     bridges: dict[tuple[str, str], dict[int, str]]
     """Of streams with lost batches: the hash the chain goes on from, by the last lost seq."""
     points: dict[tuple[str, str], int]
+    """The id of each (point, unit)."""
+    units: dict[str, dict[int, str]]
+    """Per point its ids and the unit of each, in the order they came."""
     owners: dict[str, str]
     latest: dict[int, tuple[int, float | None, int, str]]
     """By point id: time, value, quality, agent."""
+    counting: dict[int, int]
+    """By point id: the time of its newest reading that counts."""
     simulated: set[int]
     """Ordinals of imports flagged so."""
     next_n: int
+
+    def add_point(self, point: int, name: str, sent_unit: str, agent: str) -> None:
+        self.points[name, sent_unit] = point
+        self.units[name] = {**self.units.get(name, {}), point: sent_unit}
+        if agent:
+            self.owners.setdefault(name.partition("/")[0], agent)
+
+    def note_newest(self, readings: Columns, agents: Sequence[str]) -> None:
+        """Note the newest readings of what was appended; `agents` by ordinal from `next_n`, none for an import."""
+        rows = newest(readings)
+        values = (readings[name][rows].tolist() for name in ("point", "at_ms", "x", "q", "n"))
+        for point, at_ms, x, q, n in zip(*values, strict=True):
+            if point not in self.latest or self.latest[point][0] <= at_ms:
+                agent = agents[n - self.next_n] if agents else ""
+                self.latest[point] = (at_ms, None if x != x else x, q, agent)
+        counting = {name: column[counts(readings)] for name, column in readings.items()}
+        rows = newest(counting)
+        for point, at_ms in zip(counting["point"][rows].tolist(), counting["at_ms"][rows].tolist(), strict=True):
+            self.counting[point] = max(at_ms, self.counting.get(point, at_ms))
 
 
 class Drafts:
@@ -80,7 +107,7 @@ def _draft(
 
 
 def load(con: duckdb.DuckDBPyConnection) -> Known:
-    known = Known({}, {}, {}, {}, {}, {}, set(), 1)
+    known = Known({}, {}, {}, {}, {}, {}, {}, {}, set(), 1)
     ranges = con.execute(
         "SELECT agent, stream, min(seq), max(seq) FROM (SELECT agent, stream, seq,"
         " seq - row_number() OVER (PARTITION BY agent, stream ORDER BY seq) AS island FROM batches)"
@@ -96,13 +123,13 @@ def load(con: duckdb.DuckDBPyConnection) -> Known:
         known.settled.setdefault((agent, lost.stream), SettledRanges()).add(lost.from_seq, lost.to_seq)
         known.bridges.setdefault((agent, lost.stream), {})[lost.to_seq] = lost.sha256_of_b
     for point, name, sent_unit, agent in con.execute("SELECT id, name, unit, agent FROM points ORDER BY id").fetchall():
-        known.points[name, sent_unit] = point
-        if agent:
-            known.owners.setdefault(name.partition("/")[0], agent)
+        known.add_point(point, name, sent_unit, agent)
     known.simulated = {row[0] for row in con.execute("SELECT n FROM imports WHERE simulated").fetchall()}
     last = con.execute("SELECT max(n) FROM (SELECT n FROM batches UNION ALL SELECT n FROM imports)").fetchone()
     known.next_n = ((last and last[0]) or 0) + 1
     known.latest = _load_latest(con)
+    newest_counting = f"SELECT point, max(at_ms) FROM readings WHERE {COUNTS} GROUP BY point"  # noqa: S608
+    known.counting = dict(con.execute(newest_counting).fetchall())
     return known
 
 

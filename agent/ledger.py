@@ -13,6 +13,7 @@ import os
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -20,6 +21,7 @@ import msgspec
 from agent.delivered import Delivered
 from agent.room import PAGE, Room
 from agent.sealed import SELECT, Head, Sealed, body_of, columns_of, joined, lost, row_of, seal
+from agent.streams import Streams
 from metering.errors import MalformedBatch, StoreFailed
 from metering.wire import Batch, Lost, decode_batch
 
@@ -74,10 +76,6 @@ class Ledger:
         """None until a first stream is begun."""
         self.first_id = 1
         self._spoiled: list[Sealed] = []
-        self._written: set[str] = set()
-        """Streams that stand in the file."""
-        self._streams: dict[str, tuple[int, int]] = {}
-        """stream -> (id - seq, last seq)."""
         with store_errors(path):
             self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5)
         try:
@@ -85,6 +83,7 @@ class Ledger:
                 self._prepare(page_limit)
                 self._room = Room(self._db, page_limit)
                 self._delivered = Delivered(self._db)
+                self._streams = Streams(self._db)
                 self._load()
         except BaseException:
             self._db.close()
@@ -112,30 +111,16 @@ class Ledger:
             raise StoreDamaged(path=self.path, reason=str(answer))
 
     def _load(self) -> None:
-        blocks = self._db.execute("SELECT first_id, stream, before FROM streams ORDER BY first_id").fetchall()
-        for number, (first_id, stream, before) in enumerate(blocks):
-            end_id = blocks[number + 1][0] if number + 1 < len(blocks) else 1 << 62
-            rows = self._ends(first_id, end_id)
-            if not all(row.stream == stream and row.id - row.seq == before and body_of(row) for row in rows):
-                raise StoreDamaged(path=self.path, reason=f"the numbers of stream {stream} do not agree")
-            if rows:
-                self._streams[stream] = before, max(row.seq for row in rows)
+        strange = self._streams.load()
+        if strange is not None:
+            raise StoreDamaged(path=self.path, reason=f"the numbers of stream {strange} do not agree")
         newest = self._db.execute(SELECT + "ORDER BY id DESC LIMIT 1").fetchone()
         if newest is not None:
             row = row_of(newest)
-            if body_of(row) is None:
-                raise StoreDamaged(path=self.path, reason=f"the newest batch ({row.seq}) is damaged")
             self.head = Head(row.id, row.stream, row.seq, row.sha256)
-        self._written = set(self._streams)
+            if row.stream not in self._streams.highest:
+                raise StoreDamaged(path=self.path, reason="the newest batch belongs to no stream")
         self._find_first()
-
-    def _ends(self, first_id: int, end_id: int) -> list[Sealed]:
-        """Return the first and the last batch of a range of ids."""
-        found = [
-            self._db.execute(SELECT + f"WHERE id >= ? AND id < ? ORDER BY id {order} LIMIT 1", (first_id, end_id))
-            for order in ("ASC", "DESC")
-        ]
-        return [row_of(columns) for cursor in found for columns in cursor]
 
     def _find_first(self) -> None:
         (first,) = self._db.execute("SELECT min(id) FROM batches").fetchone()
@@ -160,7 +145,7 @@ class Ledger:
 
     def begin(self, stream: str) -> None:
         """Let the next batch be the first of a new stream."""
-        self._streams[stream] = self.last_id, 0
+        self._streams.begin(stream, self.last_id)
         self.head = Head(self.last_id, stream)
 
     def put(self, drafts: Sequence[Batch], now_ms: int) -> list[Sealed]:
@@ -179,7 +164,9 @@ class Ledger:
                 rows, head = seal(with_losses(drafts, losses), self.head, now_ms)
             self._insert(rows)
         self._spoiled = [row for row in self._spoiled if row not in spoiled]
-        self._advance(head)
+        self.head = head
+        self._streams.written(rows, in_order=True)
+        self._find_first()
         return rows
 
     def adopt(self, rows: Sequence[Sealed], now_ms: int) -> list[Lost]:
@@ -187,26 +174,23 @@ class Ledger:
         with self._commit(now_ms):
             losses = self._make_room(rows)
             self._insert(rows, "IGNORE")
-        for row in sorted(rows, key=lambda one: one.id):
-            if row.id > self.last_id:
-                self.head = Head(row.id, row.stream, row.seq, row.sha256)
-            _, last_seq = self._streams.get(row.stream, (0, 0))
-            self._streams[row.stream] = row.id - row.seq, max(last_seq, row.seq)
-            self._written.add(row.stream)
+        self._streams.written(rows, in_order=False)
+        last = max(rows, key=lambda row: row.id)
+        if last.id > self.last_id:
+            self.head = Head(last.id, last.stream, last.seq, last.sha256)
         self._find_first()
         return losses
 
     def follow(self, head: Head) -> None:
         """Let the next batch follow one that was sealed elsewhere."""
-        if head.id > self.last_id or head.stream not in self._streams:
-            self._streams[head.stream] = head.id - head.seq, head.seq
+        self._streams.begin(head.stream, head.id, head.seq)
         self.head = head
         self._find_first()
 
     def hole(self, stream: str, first_seq: int, last_seq: int) -> Lost:
         """Return the loss of a stretch that is not in the file; how many readings it held is not known."""
-        offset, _ = self._streams[stream]
-        following = self._span(offset + last_seq + 1, offset + last_seq + 1, 1)
+        _, last_id = self._streams.ids(stream, first_seq, last_seq)
+        following = self._span(last_id + 1, last_id + 1, 1)
         after = decoded(following[0]) if following else None
         return Lost(
             stream=stream, from_seq=first_seq, to_seq=last_seq, sha256_of_b=after.prev if after else "", readings=0,
@@ -227,15 +211,7 @@ class Ledger:
 
     def _insert(self, rows: Sequence[Sealed], how: str = "ABORT") -> None:
         self._db.executemany(f"INSERT OR {how} INTO batches VALUES(?,?,?,?,?,?,?,?)", [columns_of(row) for row in rows])
-        for row in rows:
-            if row.stream not in self._written:
-                self._db.execute("INSERT OR IGNORE INTO streams VALUES(?,?,?)", (row.stream, row.id - row.seq, row.id))
-
-    def _advance(self, head: Head) -> None:
-        self.head = head
-        self._streams[head.stream] = head.id - head.seq, head.seq
-        self._written.add(head.stream)
-        self._find_first()
+        self._streams.write(rows)
 
     @contextmanager
     def _commit(self, now_ms: int, receipts: bool = True) -> Iterator[None]:
@@ -257,13 +233,11 @@ class Ledger:
 
     def settle(self, stream: str, through: int, also: Sequence[int]) -> None:
         """Note what a receipt settles; numbers that were never given are ignored. The next commit writes it."""
-        if stream not in self._streams:
-            return
-        offset, last_seq = self._streams[stream]
-        self._delivered.add(max(offset + 1, self.first_id), offset + min(through, last_seq))
+        first, last = self._streams.ids(stream, 1, through)
+        self._delivered.add(max(first, self.first_id), last)
         for seq in also:
-            if 1 <= seq <= last_seq and offset + seq >= self.first_id:
-                self._delivered.add(offset + seq, offset + seq)
+            first, last = self._streams.ids(stream, seq, seq)
+            self._delivered.add(max(first, self.first_id), last)
 
     def tidy(self, now_ms: int, keep_ms: int) -> None:
         """Write waiting receipts; delete some of what was delivered longer than `keep_ms` ago."""
@@ -272,20 +246,11 @@ class Ledger:
                 if not self._room.drop_delivered(self.last_id, now_ms - keep_ms):
                     break
             self._room.forget_purged()
-            self._forget_streams()
+            self._streams.forget(self.first_id)
         self._find_first()
         with store_errors(self.path):
             if self._room.pages() > self._room.page_limit and self._room.used_pages() <= self._room.page_limit:
                 self._db.execute("VACUUM")
-
-    def _forget_streams(self) -> None:
-        """Forget streams without batches, but not the last one."""
-        gone = self._db.execute(
-            "SELECT stream FROM streams WHERE first_id < (SELECT max(first_id) FROM streams WHERE first_id <= ?)",
-            (self.first_id,),
-        )
-        for (stream,) in gone.fetchall():
-            self._db.execute("DELETE FROM streams WHERE stream=?", (stream,))
 
     # -- reading
 
@@ -302,14 +267,11 @@ class Ledger:
     @property
     def streams(self) -> dict[str, int]:
         """Each stream in the file, with the highest number given in it."""
-        return {stream: last_seq for stream, (_, last_seq) in self._streams.items()}
+        return self._streams.highest
 
     def stretch(self, stream: str, first_seq: int, last_seq: int, limit: int) -> list[Sealed]:
         """Return what is left of a stretch of a stream, delivered or not."""
-        if stream not in self._streams:
-            return []
-        offset, highest = self._streams[stream]
-        rows = self._span(offset + max(first_seq, 1), offset + min(last_seq, highest), limit)
+        rows = self._span(*self._streams.ids(stream, first_seq, last_seq), limit)
         return [row for row in rows if row.stream == stream and self._is_whole(row)]
 
     def newest(self, limit: int, before_id: int | None = None) -> list[tuple[int, Batch]]:
@@ -343,13 +305,12 @@ class Ledger:
         """Return a damaged batch with the identity that its neighbours prove."""
         following = self._span(row.id + 1, row.id + 1, 1)
         after = decoded(following[0]) if following else None
-        for stream, (offset, last_seq) in self._streams.items():
-            if 1 <= row.id - offset <= last_seq:
-                sha256 = after.prev if after and after.stream == stream else row.sha256
-                return Sealed(
-                    row.id, stream, row.id - offset, row.created_ms, row.readings, row.losses, sha256, row.payload
-                )
-        return row
+        identity = self._streams.identity(row.id)
+        if identity is None:
+            return row
+        stream, seq = identity
+        sha256 = after.prev if after and after.stream == stream else row.sha256
+        return replace(row, stream=stream, seq=seq, sha256=sha256)
 
     # -- facts and end
 

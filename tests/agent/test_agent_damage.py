@@ -30,7 +30,11 @@ async def reopened(settings: OutboxSettings, world, draft: Draft) -> list[Sealed
         await outbox.unreceipted_after(0, 1000)
         assert len(await outbox.put([draft(60, seed=9999)])) == 1
         await outbox.put([draft(60, seed=9998)])
-        return await outbox.unreceipted_after(0, 1000)
+        rows = await outbox.unreceipted_after(0, 1000)
+    async with open_outbox(settings, world) as outbox:
+        assert not (await outbox.health()).set_aside, "what was salvaged is sound"
+        assert await outbox.unreceipted_after(0, 1000) == rows
+    return rows
 
 
 def losses_in(rows: list[Sealed]) -> list[Lost]:

@@ -87,6 +87,11 @@ class Register:
         place = bisect_right(starts, day)
         return standings[place - 1] if place else NOTHING
 
+    def history(self, meter: str) -> tuple[tuple[date, Standing], ...]:
+        """Return all that is on record of `meter`: the days its standing changes, and to what."""
+        starts, standings = self._spans.get(meter, ([], []))
+        return tuple(zip(starts, standings, strict=True))
+
     def due(self, on: date) -> list[tuple[Instrument, DueState]]:
         """Return every instrument not replaced and its state, the worst and earliest due first."""
         found = [

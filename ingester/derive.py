@@ -58,6 +58,33 @@ class Deriver:
             self.stored += len(results)
         return results
 
+    def refresh(self, now_ms: int) -> list[Result]:
+        """Derive again, over all their time, the accounts whose settings, factors or instruments are no longer those of the last
+        time; store and return what changed."""
+        known = self.series.bases()
+        wanted = {account.id: self._rests_on(account) for account in self.accounts.all}
+        changed = {name: basis for name, basis in wanted.items() if known.get(name) != basis}
+        if not changed:
+            return []
+        firsts = {name: self._first(self.accounts.by_id[name], now_ms) for name in changed}
+        results = self._derive_ranges(
+            {name: (first, now_ms) for name, first in firsts.items() if first is not None}, now_ms
+        )
+        self.series.append_results(results, self.series.cursor(), changed)
+        self.stored += len(results)
+        return results
+
+    def _rests_on(self, account: Account) -> str:
+        history = [self.instruments.history(point.meter) for _, point in account.terms]
+        return hashlib.sha256(f"{account.basis}|{history!r}".encode()).hexdigest()[:16]
+
+    def _first(self, account: Account, now_ms: int) -> int | None:
+        """Return the time of the account's first reading or amount."""
+        times = [self.series.first_sample_after(point.name, 0) for _, point in account.terms if point.role == "counter"]
+        amounts = [self.series.amounts(point.name, 0, now_ms) for _, point in account.terms if point.role == "quantity"]
+        times += [min(amount.from_ms for amount in found) for found in amounts if found]
+        return min((ms for ms in times if ms is not None), default=None)
+
     def recompute(self, start_ms: int, end_ms: int, now_ms: int) -> list[Result]:
         """Derive all accounts again over a stretch of time; store and return what changed."""
         ranges = {account.id: (start_ms, end_ms) for account in self.accounts.all}

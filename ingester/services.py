@@ -58,7 +58,7 @@ class Services:
         self.deriver = Deriver(self.accounts, self.series, self.instruments, self.grid)
         self.reporter = Reporter(self.accounts, self.series, self.deriver, self.grid, self.site)
         self.tracer = Tracer(self.accounts, self.series, self.deriver, self.grid)
-        self._records_version = self.records.version()
+        self._records_version = -1
 
     @classmethod
     def open(cls, settings: IngesterSettings, document: Document, now_ms: Callable[[], int]) -> "Services":
@@ -111,19 +111,21 @@ class Services:
 
     def derive(self, _: Mapping[str, Any] | None = None) -> dict[str, int]:
         """Derive until nothing new is left; return `{"results": revisions}`."""
-        self._take_new_records()
-        results = 0
+        results = self._refresh()
         while True:
             before = self.series.cursor()
             results += len(self.deriver.derive(self.now_ms()))
             if self.series.cursor() == before:
                 return {"results": results}
 
-    def _take_new_records(self) -> None:
+    def _refresh(self) -> int:
+        """Take records written since the last time; restate what rests on them. Return how many intervals changed."""
         version = self.records.version()
-        if version != self._records_version:
-            self.instruments = self.deriver.instruments = register_of(self.records)
-            self._records_version = version
+        if version == self._records_version:
+            return 0
+        self.instruments = self.deriver.instruments = register_of(self.records)
+        self._records_version = version
+        return len(self.deriver.refresh(self.now_ms()))
 
     def recompute(self, args: Mapping[str, Any]) -> dict[str, int]:
         """Derive [from, to) again; return `{"results": revisions}` of what changed."""

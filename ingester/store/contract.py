@@ -261,8 +261,12 @@ class SeriesStore(Protocol):
         """Return what the next `limit` arrivals touched, each arrival whole: the last row's `n` may become the cursor."""
         ...
 
-    def append_results(self, results: Sequence[Result], cursor: int) -> None:
-        """Append revisions and move the derive cursor, in one transaction."""
+    def append_results(self, results: Sequence[Result], cursor: int, bases: Mapping[str, str] | None = None) -> None:
+        """Append revisions, move the derive cursor, and note what accounts now rest on, in one transaction."""
+        ...
+
+    def bases(self) -> dict[str, str]:
+        """Return per account the digest of the settings, factors and instruments it was last derived with as a whole."""
         ...
 
     def cursor(self) -> int: ...

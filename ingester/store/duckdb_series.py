@@ -64,6 +64,8 @@ CREATE TABLE IF NOT EXISTS events(n BIGINT, agent VARCHAR, kind VARCHAR, about V
     document VARCHAR);
 CREATE TABLE IF NOT EXISTS set_aside(n BIGINT, agent VARCHAR, received_ms BIGINT, reason VARCHAR, payload BLOB);
 CREATE TABLE IF NOT EXISTS results(account VARCHAR, start_ms BIGINT, revision INTEGER, derived_ms BIGINT, document VARCHAR);
+CREATE TABLE IF NOT EXISTS bases(account VARCHAR, basis VARCHAR, turn BIGINT);
+CREATE SEQUENCE IF NOT EXISTS bases_turn;
 CREATE TABLE IF NOT EXISTS cursor(n BIGINT);
 INSERT INTO cursor SELECT 0 WHERE NOT EXISTS (FROM cursor);
 """
@@ -270,11 +272,16 @@ class DuckdbSeries:
                 [agent, agent, SET_ASIDE_OF_AGENT],
             )
 
-    def append_results(self, results: Sequence[Result], cursor: int) -> None:
+    def append_results(self, results: Sequence[Result], cursor: int, bases: Mapping[str, str] | None = None) -> None:
         with self._transaction() as con:
             if results:
                 _append(con, "results", _result_columns(results))
+            for account, basis in (bases or {}).items():
+                con.execute("INSERT INTO bases VALUES (?, ?, nextval('bases_turn'))", [account, basis])
             con.execute("UPDATE cursor SET n = ? WHERE n <> ?", [cursor, cursor])
+
+    def bases(self) -> dict[str, str]:
+        return dict(self._ask("SELECT account, max_by(basis, turn) FROM bases GROUP BY account"))
 
     # Reading
 

@@ -169,3 +169,13 @@ def test_any_order_of_arrival_gives_the_results_of_all_at_once(
 
 def _essence(series: SeriesStore) -> list[Result]:
     return [replace(r, revision=1, cause="", derived_ms=0) for r in known(series) if r.activity is not None]
+
+
+def test_a_changed_setting_restates_all_that_rests_on_it_once(series: DuckdbSeries) -> None:
+    bring(series, [(i * MINUTE, float(i)) for i in range(40)])
+    assert len(deriver(series).refresh(LATER)) == 3
+    assert deriver(series).refresh(LATER) == []
+    doubled = replace(account(), basis="new")
+    restated = deriver(series, doubled)
+    assert {(r.revision, r.cause) for r in restated.refresh(LATER)} == {(2, "changed")}
+    assert deriver(series, doubled).refresh(LATER) == []

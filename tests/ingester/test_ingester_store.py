@@ -237,6 +237,15 @@ def test_results_come_in_their_newest_revision_with_the_cursor(open_series):
     assert again.results(T0, T0 + 1, "grid", as_of_ms=9) == []
 
 
+def test_what_accounts_rest_on_is_noted_with_the_cursor(open_series):
+    store = open_series()
+    store.append_results([], 3, {"grid": "a", "boiler": "b"})
+    store.append_results([], 4, {"grid": "c"})
+    store.append_results([], 5)
+    store.close()
+    assert open_series().bases() == {"grid": "c", "boiler": "b"}
+
+
 @st.composite
 def deliveries(draw):
     """Batches of two streams, cut anywhere, in any order, some again, in groups of any size."""

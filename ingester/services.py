@@ -124,8 +124,9 @@ class Services:
         if version == self._records_version:
             return 0
         self.instruments = self.deriver.instruments = register_of(self.records)
+        changed = len(self.deriver.refresh(self.now_ms()))
         self._records_version = version
-        return len(self.deriver.refresh(self.now_ms()))
+        return changed
 
     def recompute(self, args: Mapping[str, Any]) -> dict[str, int]:
         """Derive [from, to) again; return `{"results": revisions}` of what changed."""

@@ -104,6 +104,7 @@ def test_a_wrong_seed_stops_the_start_with_its_place(site, wrong, right, said):
 
 def test_new_records_are_taken_into_the_figures(site):
     services = opened(site)
+    services.derive()
     before = services.instruments
     services.derive()
     assert services.instruments is before

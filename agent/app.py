@@ -8,7 +8,6 @@ import asyncio
 import hashlib
 import json
 import logging
-from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, Protocol
@@ -24,6 +23,7 @@ from agent.start import begin_gaps, first_events, former_run
 from agent.status import Reporter, will
 from agent.wiring import Wiring, wire
 from link import control
+from link.notify import Watchdog
 from link.world import BrokerAddress, World
 from metering.wire import Topics
 from settings.agent import AgentSettings
@@ -78,9 +78,9 @@ async def run(
     world: World,
     stop: asyncio.Event,
     notify: Notify | None = None,
-    progress: Callable[[], None] = lambda: None,
+    watchdog: Watchdog | None = None,
 ) -> None:
-    """Run the agent until `stop` is set. `progress` is called as long as the polling really goes on.
+    """Run the agent until `stop` is set. The watchdog is fed as long as the polling really goes on.
 
     Raises:
         SettingsFaults: the lines or meters are wrong.
@@ -94,7 +94,7 @@ async def run(
         if notify is not None:
             notify.ready()
             notify.status(f"{len(wiring.lines)} lines, {len(list(wiring.meters))} meters")
-        await agent.run(stop, progress, notify)
+        await agent.run(stop, notify, watchdog)
 
 
 class _Agent:
@@ -150,15 +150,17 @@ class _Agent:
     async def _answer_status(self, _: dict[str, Any]) -> dict[str, Any]:
         return await self._reporter.live()
 
-    async def run(self, stop: asyncio.Event, progress: Callable[[], None], notify: Notify | None) -> None:
+    async def run(self, stop: asyncio.Event, notify: Notify | None, watchdog: Watchdog | None) -> None:
         async with asyncio.TaskGroup() as tasks:
             polling = [tasks.create_task(owner.run(stop), name=owner.line.id) for owner in self._lines]
             others = [
                 tasks.create_task(self._publisher.run(), name="publisher"),
                 tasks.create_task(self._reporter.run(), name="status"),
-                tasks.create_task(self._flush(progress), name="flush"),
+                tasks.create_task(self._flush(watchdog), name="flush"),
                 tasks.create_task(self._tidy(), name="tidy"),
             ]
+            if watchdog is not None:
+                others.append(tasks.create_task(watchdog.run(), name="watchdog"))
             await stop.wait()
             if notify is not None:
                 notify.stopping()
@@ -169,14 +171,14 @@ class _Agent:
             for task in others:
                 task.cancel()
 
-    async def _flush(self, progress: Callable[[], None]) -> None:
+    async def _flush(self, watchdog: Watchdog | None) -> None:
         turns = -1
         while True:
             await self._world.sleep(FLUSH_S)
             await self._store()
             before, turns = turns, sum(owner.turns for owner in self._lines)
-            if turns != before:
-                progress()
+            if watchdog is not None and turns != before:
+                watchdog.progress()
 
     async def _store(self) -> None:
         """Put what was collected into the outbox, and offer it to the publisher."""

@@ -95,11 +95,7 @@ async def run(path: Path, environ: Mapping[str, str], world: World, stop: asynci
     """
     settings, document = load_agent(path, environ)
     systemd = Systemd(environ)
-    watchdog = Watchdog(systemd, environ)
-    async with asyncio.TaskGroup() as tasks:
-        feeding = tasks.create_task(watchdog.run(), name="watchdog")
-        await app.run(settings, document, world, stop, systemd, watchdog.progress)
-        feeding.cancel()
+    await app.run(settings, document, world, stop, systemd, Watchdog(systemd, environ))
 
 
 async def dry_run(

@@ -1,12 +1,16 @@
 import asyncio
+import socket
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from agent import commands
-from metering.errors import NotRunning, SettingsFaults
+from agent.books import OutboxSettings
+from agent.outbox import open_outbox
+from metering.errors import NotRunning, SettingsFaults, StoreBusy
 from metering.text import Text
 
 AgentFile = Callable[..., Path]
@@ -74,3 +78,37 @@ def test_a_dry_run_shows_readings_and_keeps_nothing(
     assert sum("m1/energy 1234.5 kWh  good" in line for line in lines) == 3
     assert sum("m2 is silent" in line for line in lines) == 1
     assert not (path.parent / "data").exists()
+
+
+async def test_run_refuses_wrong_lines_and_a_second_agent_in_plain_words(
+    agent_file: AgentFile, world: Any, fakes: Any
+) -> None:
+    world.the_broker = fakes.Broker()
+    with pytest.raises(SettingsFaults):
+        await commands.run(agent_file("a: {driver: modbus}"), {}, world, asyncio.Event())
+    path = agent_file()
+    settings = OutboxSettings(path.parent / "data/outbox.db", 8 << 20, 60.0)
+    async with open_outbox(settings, world):
+        with pytest.raises(StoreBusy):
+            await commands.run(path, {}, world, asyncio.Event())
+
+
+async def test_systemd_is_told_and_its_watchdog_fed_by_the_polling(
+    agent_file: AgentFile, fakes: Any, tmp_path: Path
+) -> None:
+    told: list[bytes] = []
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        systemd.setblocking(False)
+        world, stop = fakes.World(), asyncio.Event()
+        world.the_broker = fakes.Broker()
+        world.lines["meter:502"] = fakes.Wire(lambda frame: [(0.001, fakes.modbus_reply(frame))])
+        environ = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "1000000"}
+        asyncio.get_running_loop().call_later(2.6, stop.set)
+        await commands.run(agent_file(), environ, world, stop)
+        with suppress(BlockingIOError):
+            while True:
+                told.append(systemd.recv(200))
+    assert b"READY=1" in told
+    assert told.count(b"WATCHDOG=1") >= 2
+    assert told[-1] == b"STOPPING=1"

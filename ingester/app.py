@@ -84,13 +84,13 @@ async def run(
         try:
             await centre.run(stop, notify, serve_page)
         except ExceptionGroup as group:
-            raise _first(group) from group
+            raise first_cause(group) from group
 
 
-def _first(group: ExceptionGroup[Exception]) -> Exception:
+def first_cause(group: ExceptionGroup[Exception]) -> Exception:
     """Return what went wrong first: of a group of tasks the others were only cancelled."""
     found = group.exceptions[0]
-    return _first(found) if isinstance(found, ExceptionGroup) else found
+    return first_cause(found) if isinstance(found, ExceptionGroup) else found
 
 
 @dataclass
@@ -162,10 +162,10 @@ class _Centre:
             living = [
                 tasks.create_task(self._listen(), name="listen"),
                 tasks.create_task(self.receiver.run(), name="receive"),
-                tasks.create_task(self._every(DERIVE_S, self._derive), name="derive"),
-                tasks.create_task(self._every(SNAPSHOT_S, self._look), name="snapshot"),
-                tasks.create_task(self._every(JUDGE_S, self._judge), name="judge"),
-                tasks.create_task(self._every(HEARTBEAT_S, self._beat), name="heartbeat"),
+                tasks.create_task(every(self.world, DERIVE_S, self._derive), name="derive"),
+                tasks.create_task(every(self.world, SNAPSHOT_S, self._look), name="snapshot"),
+                tasks.create_task(every(self.world, JUDGE_S, self._judge), name="judge"),
+                tasks.create_task(every(self.world, HEARTBEAT_S, self._beat), name="heartbeat"),
             ]
             if serve_page is not None:
                 log.info("page and API at %s", await page.enter_async_context(serve_page(self, tasks)))
@@ -184,12 +184,16 @@ class _Centre:
 
     async def _listen(self) -> None:
         """Hand on what arrives. While the receiver is full this waits, and the broker with it."""
+        said = ""
         async for event in self.broker.events():
             if isinstance(event, Connected):
+                said = ""
                 log.info("connected to the broker, epoch %s", self.status.epoch)
                 await self._beat()
             elif isinstance(event, Disconnected):
-                log.warning("not connected to the broker: %s", event.reason)
+                if event.reason != said:
+                    said = event.reason
+                    log.warning("not connected to the broker: %s", said)
             elif event.topic.endswith("/data"):
                 await self.receiver.take(event)
             else:
@@ -209,19 +213,6 @@ class _Centre:
             self.agents[agent] = status
             if before is None or before.online != status.online:
                 log.info("agent %s is %s", agent, "online" if status.online else "offline")
-
-    async def _every(self, period_s: float, work: Callable[[], Awaitable[None]]) -> None:
-        """Do `work` again and again. A failure is said once, until it succeeds or fails otherwise."""
-        said = ""
-        while True:
-            try:
-                await work()
-                said = ""
-            except Exception as error:
-                if repr(error) != said:
-                    said = repr(error)
-                    log.exception("%s failed, receiving goes on", getattr(work, "__name__", work))
-            await self.world.sleep(period_s)
 
     async def _derive(self) -> None:
         self._idle += 1
@@ -320,6 +311,20 @@ class _Centre:
 
     async def alerts(self, active: bool | None) -> Sequence[AlertRow]:
         return await self.reader.run(self.services.records.alerts, active)
+
+
+async def every(world: World, period_s: float, work: Callable[[], Awaitable[None]]) -> None:
+    """Do `work` again and again. A failure is said once, until it succeeds or fails otherwise."""
+    said = ""
+    while True:
+        try:
+            await work()
+            said = ""
+        except Exception as error:
+            if repr(error) != said:
+                said = repr(error)
+                log.exception("%s failed, receiving goes on", getattr(work, "__name__", work))
+        await world.sleep(period_s)
 
 
 def _nothing() -> None:

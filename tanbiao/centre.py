@@ -22,9 +22,12 @@ async def serve(settings: IngesterSettings, document: Document, stop: asyncio.Ev
     def page(source: LiveSource, tasks: asyncio.TaskGroup) -> AbstractAsyncContextManager[str]:
         return serve_page(settings.page.host, settings.page.port, source, world, site, tasks)
 
-    async with asyncio.TaskGroup() as tasks:
-        feeding = tasks.create_task(watchdog.run())
-        try:
-            await app.run(settings, document, world, stop, systemd, watchdog.progress, page)
-        finally:
-            feeding.cancel()
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            feeding = tasks.create_task(watchdog.run())
+            try:
+                await app.run(settings, document, world, stop, systemd, watchdog.progress, page)
+            finally:
+                feeding.cancel()
+    except ExceptionGroup as group:
+        raise app.first_cause(group) from group

@@ -11,7 +11,7 @@ from ingester import app
 from ingester.services import asking, control_socket
 from ingester.store.duckdb_series import DuckdbSeries
 from link import control
-from link.world import Message
+from link.world import Disconnected, Message
 from metering.errors import LineBusy, SettingsFaults, StoreBusy
 from metering.wire import AgentStatus, IngesterStatus, Receipt, decode_as, encode
 from settings.ingester import load_ingester
@@ -188,3 +188,30 @@ async def test_a_page_that_cannot_be_served_is_one_clear_error(site, world):
     settings, document = load_ingester(site, {})
     with pytest.raises(LineBusy, match="8080"):
         await app.run(settings, document, world, asyncio.Event(), serve_page=serve_page)
+
+
+async def test_an_unreachable_broker_is_said_once(site, world, pipe, caplog):
+    async with Running(site, world) as running:
+        for reason in ("refused", "refused", "refused", "timed out"):
+            pipe.arriving.put_nowait(Disconnected(reason))
+        await running.until(pipe.arriving.empty)
+        await asyncio.sleep(0.05)
+    said = [record.getMessage() for record in caplog.records if "not connected" in record.getMessage()]
+    assert said == ["not connected to the broker: refused", "not connected to the broker: timed out"]
+
+
+async def test_a_figure_that_cannot_be_derived_is_said_once_and_tried_again(world, caplog):
+    outcomes = iter([ValueError("a"), ValueError("a"), None, ValueError("a"), KeyError("b")])
+    tries = []
+
+    async def derive():
+        tries.append(1)
+        outcome = next(outcomes, None)
+        if outcome is not None:
+            raise outcome
+
+    running = asyncio.create_task(app.every(world, 0.001, derive))
+    while len(tries) < 8:
+        await asyncio.sleep(0.005)
+    running.cancel()
+    assert len([record for record in caplog.records if "derive failed" in record.getMessage()]) == 3

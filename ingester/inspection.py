@@ -48,6 +48,9 @@ class Inspector:
     """The agent that first sent each meter."""
     _said: set[tuple[str, str]] = field(default_factory=set)
 
+    def __post_init__(self) -> None:
+        self._configured = {point.partition("/")[0] for point in self.units}
+
     def inspect(self, message: Message, received_ms: int) -> tuple[Arrived | None, list[Refused]]:
         """Return the batch of a message as far as it may be used, and what of it may not."""
         agent = self.topics.agent_of(message.topic) or ""
@@ -90,12 +93,10 @@ class Inspector:
         return refused
 
     def _note_unknown_meters(self, batch: Batch) -> None:
-        configured = {point.partition("/")[0] for point in self.units}
-        for meter in {point.partition("/")[0] for point, _ in batch.points} - configured:
-            if self._first_time(batch.agent, f"unknown {meter}"):
-                log.warning(
-                    "meter %s of agent %s is not configured: its readings are stored, not accounted", meter, batch.agent
-                )
+        meters = {point.partition("/")[0] for point, _ in batch.points} - self._configured
+        new = [meter for meter in sorted(meters) if self._first_time(batch.agent, f"unknown {meter}")]
+        if new:
+            log.warning("not configured, stored and not accounted: of agent %s meter %s", batch.agent, ", ".join(new))
 
     def _first_time(self, agent: str, said: str) -> bool:
         new = (agent, said) not in self._said

@@ -5,11 +5,14 @@ import platform
 import sqlite3
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 
 SYNCS = 40
+LIBRARIES = ("msgspec", "zstandard", "paho-mqtt", "duckdb")
 PAGE = bytes(4096)
 
 
@@ -18,15 +21,26 @@ def folder() -> str:
     return os.environ.get("TMPDIR") or ("/var/tmp" if Path("/var/tmp").is_dir() else tempfile.gettempdir())
 
 
+@contextmanager
+def one_core() -> Iterator[None]:
+    """Keep this process, and those it starts meanwhile, on one core: waking another one costs more than a poll, or nothing,
+    as the scheduler pleases."""
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {max(cores)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, cores)
+
+
 def describe(where: Path) -> dict[str, str]:
     """Return the machine in words, name by name."""
     return {
         "cores": f"{len(os.sched_getaffinity(0))} x {_processor()}",
         "memory": f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB",
         "disk": f"{where.parent} ({_file_system(where)}), {sync_rate(where):,.0f} appends of 4 kB with fdatasync a second",
-        "system": f"{platform.system()} {platform.release()}, Python {platform.python_version()}, "
-        + ", ".join(f"{name} {version(name)}" for name in ("duckdb", "paho-mqtt", "msgspec"))
-        + f", SQLite {sqlite3.sqlite_version}",
+        "system": f"{platform.system()} {platform.release()}, Python {platform.python_version()}",
+        "libraries": ", ".join(f"{name} {version(name)}" for name in LIBRARIES) + f", SQLite {sqlite3.sqlite_version}",
         "load before": " ".join(f"{load:.2f}" for load in os.getloadavg()),
     }
 

@@ -1,7 +1,8 @@
 """How many Modbus TCP reads of 10 registers a second one line makes, and what they cost.
 
 Ours is the agent's path: silence, request, channel, length, check, decode, and the answer handed over. The limit is a bare
-asyncio protocol that sends the same frame again and counts the bytes of the reply. Both wait for the same server.
+asyncio protocol that sends the same frame again and counts the bytes of the reply. Both ask the same server, all on
+one core, so that the figure is the work of both ends and not the waking of a second core.
 """
 
 import asyncio
@@ -15,6 +16,7 @@ from agent.exchange import ExchangeWire
 from agent.scratch import Scratch
 from bench.alternate import Row, Size, alternate
 from bench.far_end import TCP_REQUEST, TCP_REST, far_end
+from bench.machine import one_core
 from bench.meter import POINTS, line
 from drivers.contract import ExchangeDriver, ExchangeLine
 from link.real_world import RealWorld
@@ -28,7 +30,7 @@ Polls = Callable[[int], Awaitable[None]]
 
 
 def measure(size: Size, folder: Path) -> Iterator[Row]:
-    with far_end("tcp") as port, asyncio.Runner() as runner:
+    with one_core(), far_end("tcp") as port, asyncio.Runner() as runner:
         ours, whole = _ours(int(port)), _whole(int(port), folder)
         bare = runner.run(_bare(int(port)))
         found = alternate(

@@ -28,6 +28,7 @@ BATCH = 10_000
 """Touched stretches taken in one go."""
 CALM = frozenset({RegisterEventKind.EXCHANGE, RegisterEventKind.REFUSED})
 """Events that no later reading can turn into something else."""
+TROUBLE = frozenset(kind.value for kind in RegisterEventKind if kind not in CALM)
 
 
 @dataclass
@@ -254,7 +255,8 @@ class Deriver:
 def _revised(result: Result, known: Result | None) -> Result | None:
     """Return the next revision of an interval, or None where nothing changed, or nothing was ever known of it."""
     if known is None:
-        return replace(result, revision=1, cause="closed") if result.activity is not None else None
+        speaks = result.activity is not None or TROUBLE & set(result.flags)
+        return replace(result, revision=1, cause="closed") if speaks else None
     if replace(result, revision=known.revision, derived_ms=known.derived_ms, cause=known.cause) == known:
         return None
     cause = "late" if result.basis == known.basis else "changed"
@@ -266,10 +268,17 @@ def _wanted(states: Sequence[dict[str, Any]], point: PointSpec, values: Sequence
     if not states or not values:
         return None
     wanted: list[int] = [ms for knot in states for ms, fallen_from in knot["open"] if max(values) >= float(fallen_from)]
-    shown = float(states[-1]["shown"])
-    if shown - min(values) > point.register.tolerance(shown):
+    if _falls(float(states[-1]["shown"]), values, point):
         wanted.append(start - LOOK_MS)
     return min(wanted, default=None)
+
+
+def _falls(shown: float, values: Sequence[float], point: PointSpec) -> bool:
+    for value in values:
+        if shown - value > point.register.tolerance(shown):
+            return True
+        shown = max(shown, value)
+    return False
 
 
 def _knots(result: Result | None) -> dict[str, Any]:
@@ -326,7 +335,12 @@ def _knot(track: Track, end: int, earlier: dict[str, Any] | None) -> dict[str, A
         [event.start_ms, plain(event.before)] for event in track.events if event.kind in _FALLS and event.end_ms <= end
     ]
     kept = (earlier["open"] if earlier else []) + falls
-    return {"at": at, "shown": plain(exact(shown)), "open": [fall for fall in kept if float(fall[1]) > shown]}
+    return {
+        "at": at,
+        "shown": plain(exact(shown)),
+        "first": track.begins_at(at) and (earlier is None or (earlier["first"] and earlier["at"] == at)),
+        "open": [fall for fall in kept if float(fall[1]) > shown],
+    }
 
 
 _FALLS = frozenset({RegisterEventKind.UNRESOLVED, RegisterEventKind.ROLLOVER})
@@ -348,7 +362,7 @@ def _track(
         readings = [(knot["at"], float(knot["shown"])), *(reading for reading in readings if reading[0] > knot["at"])]
     if before is not None:  # an exchange up to the first reading at hand has been counted already
         spec = replace(spec, exchanges=tuple(e for e in spec.exchanges if e.at_ms > before))
-    return register_track(readings, spec, resumed=knot is not None), _sample_flags(samples)
+    return register_track(readings, spec, resumed=knot is not None and not knot["first"]), _sample_flags(samples)
 
 
 def _sample_flags(samples: Samples) -> list[tuple[int, int, str]]:

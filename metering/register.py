@@ -159,6 +159,10 @@ class Track:
         i = bisect_right(held[-1].times, ms) - 1
         return held[-1].times[i], held[-1].shown[i]
 
+    def begins_at(self, ms: int) -> bool:
+        """Whether the very first accepted reading is at `ms`."""
+        return bool(self.segments) and self.segments[0].times[0] == ms
+
     def neighbours(self, ms: int) -> tuple[tuple[int, Decimal], ...]:
         """Return the accepted readings (time, shown) at or before `ms` and at or after it, for a trace."""
         found: list[tuple[int, Decimal]] = []

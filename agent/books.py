@@ -16,12 +16,12 @@ from typing import TypeVar
 
 from agent.ledger import Ledger, StoreDamaged, decoded, with_losses
 from agent.lock import Lock
-from agent.ranges import Ranges
 from agent.ring import Ring
 from agent.salvage import Salvage, holes
 from agent.sealed import Head, Sealed, joined
 from link.world import World
 from metering.errors import StoreFailed
+from metering.ranges import Ranges
 from metering.wire import Batch, Lost, Receipt
 
 log = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ ignored: its batches are then sent again, which is harmless.
 import sqlite3
 import zlib
 
-from agent.ranges import Ranges
+from metering.ranges import Ranges
 
 _ONE_ROW_MS = 60_000
 

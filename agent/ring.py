@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from agent.ledger import with_losses
-from agent.ranges import Ranges
 from agent.sealed import Head, Sealed, joined, lost, seal
+from metering.ranges import Ranges
 from metering.wire import Batch, Lost
 
 SIZE = 16 << 20

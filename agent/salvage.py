@@ -13,9 +13,9 @@ from pathlib import Path
 import zstandard
 
 from agent.delivered import Delivered
-from agent.ranges import Ranges
 from agent.sealed import SELECT, Sealed, row_of
 from metering.errors import MalformedBatch
+from metering.ranges import Ranges
 from metering.wire import MAX_BODY, MAX_SENT, Lost, decode_batch, digest, unpack
 
 _MOST_PROBES = 20_000

@@ -43,6 +43,8 @@ class Deriver:
     """How many results this run has stored; grows with each change of what a report says."""
     _reached: dict[str, int] = field(default_factory=dict)
     """Per account the end of its last interval that was closed."""
+    _shown: dict[tuple[str, str], float] = field(default_factory=dict)
+    """Per account and point what the register showed last, where it is counting on without trouble."""
 
     def derive(self, now_ms: int) -> list[Result]:
         """Take what has come since the cursor, and what the grace has closed; store and return the new revisions."""
@@ -123,11 +125,37 @@ class Deriver:
             reached = self._reached.get(account.id)
             if reached is not None and reached < closed:
                 start, end = min(start, reached), max(end, closed)
+            if start >= closed and reached == closed and self._calm(account, start, end):
+                continue
             if start < end or account.id in ranges:
                 results += self._derive_account(account, start, end, closed, now_ms)
+                self._note_state(account, closed, now_ms)
             if account.id in ranges or reached is not None:
                 self._reached[account.id] = closed
         return results
+
+    def _calm(self, account: Account, start: int, end: int) -> bool:
+        """Whether what came lies in the open interval and only counts on, so that no closed interval can be touched by it."""
+        for _, point in account.terms:
+            shown = self._shown.get((account.id, point.name))
+            if shown is None:
+                return False
+            values = [value for _, value in self.series.samples(point.name, start, end + 1).readings]
+            if _falls(shown, values, point):
+                return False
+            self._shown[account.id, point.name] = max([shown, *values])
+        return True
+
+    def _note_state(self, account: Account, closed: int, now_ms: int) -> None:
+        """Keep what each register shows while it has nothing to come back from."""
+        knots = _knots(self._before(account, closed))
+        for _, point in account.terms:
+            knot = knots.get(point.name)
+            self._shown.pop((account.id, point.name), None)
+            if knot and not knot["open"] and point.role == "counter":
+                values = [value for _, value in self.series.samples(point.name, knot["at"], now_ms + 1).readings]
+                if not _falls(float(knot["shown"]), values, point):
+                    self._shown[account.id, point.name] = max([float(knot["shown"]), *values])
 
     def expected_until(self, account: Account, now_ms: int, include_open: bool) -> int:
         """Return until when an account should have results: now, or the end of its last closed interval."""

@@ -303,6 +303,10 @@ def _fault(batch: Batch) -> str:
     return _column_fault(batch)
 
 
+def _is_whole(text: str) -> bool:
+    return re.fullmatch(r"-?\d{1,40}", text) is not None
+
+
 def _column_fault(batch: Batch) -> str:
     rows = len(batch.t)
     if not (len(batch.p) == len(batch.x) == len(batch.q) == rows):
@@ -315,6 +319,6 @@ def _column_fault(batch: Batch) -> str:
         return "t before t0"
     if isinstance(batch.s, list) and len(batch.s) != rows:
         return "s differs in length"
-    if any(isinstance(value, str) and not re.fullmatch(r"-?\d{1,40}", value) for value in batch.x):
+    if str in set(map(type, batch.x)) and not all(_is_whole(value) for value in batch.x if isinstance(value, str)):
         return "x holds a text that is no integer"
     return ""

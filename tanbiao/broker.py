@@ -19,6 +19,7 @@ async def run(port: int, stop: asyncio.Event) -> None:
     from amqtt.broker import Broker
     from amqtt.errors import BrokerError
 
+    logging.getLogger("amqtt.broker").setLevel(logging.CRITICAL)  # it logs what it raises, with a traceback
     broker = Broker(
         {
             "listeners": {"default": {"type": "tcp", "bind": f"127.0.0.1:{port}", "max_connections": 50}},

@@ -10,11 +10,10 @@ import sys
 import typer
 
 from metering.errors import MeteringError, SettingsError, SettingsFaults
+from tanbiao.service import PARENT
 from tanbiao.speech import ARGUMENTS, fail, say, tell
 
 WRONG_CONFIGURATION = 78
-PARENT = "TANBIAO_PARENT"
-"""Set for the demo's children: they leave Ctrl-C to the parent and die with it."""
 
 app = typer.Typer(
     name="tanbiao",

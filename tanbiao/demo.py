@@ -25,7 +25,7 @@ from pathlib import Path
 from metering.errors import LineBusy, MeteringError
 from metering.text import Text
 from settings.places import config_dir
-from tanbiao.cli import PARENT
+from tanbiao.service import PARENT
 from tanbiao.speech import LANG, say, tell
 
 USUAL_PORTS = {"broker": 18830, "panel": 15020, "plc-1": 14840}

@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,6 +61,26 @@ def centre(config: Path) -> Iterator[Centre]:
     settings, document = load_ingester(config, os.environ)
     with asking(settings, document, now_ms) as ask:
         yield Centre(settings, ask)
+
+
+def moment(grid: "Grid", text: str, option: str) -> int:
+    """Return the Unix ms of a date (the site's midnight) or of an ISO 8601 time with its offset."""
+    try:
+        given = datetime.fromisoformat(text)
+    except ValueError:
+        given = None
+    if given is not None and len(text) <= 10:
+        given = given.replace(tzinfo=grid.zone)
+    if given is None or given.tzinfo is None:
+        raise typer.BadParameter(
+            say(
+                "{text} 应是日期（2025-01-31）或带时区的时间（2025-01-31T08:00:00+08:00）",
+                "{text} should be a date (2025-01-31) or a time with its offset (2025-01-31T08:00:00+08:00)",
+                text=text,
+            ),
+            param_hint=option,
+        )
+    return round(given.timestamp() * 1000)
 
 
 @ingester.command(help=say("检查配置，不接触网络和数据", "Check the settings; touch neither network nor data."))
@@ -136,8 +157,6 @@ def recompute(
     config: Path = CONFIG,
     json: bool = JSON,
 ) -> None:
-    from tanbiao.report_cli import moment
-
     with centre(config) as asked:
         period = {"from": moment(asked.grid, start, "--from"), "to": moment(asked.grid, end, "--to")}
         found = asked.ask("recompute", period)

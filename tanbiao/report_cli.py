@@ -2,18 +2,17 @@
 
 import csv
 import io
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import typer
 
 from tanbiao.catalogue_cli import table
-from tanbiao.ingester_cli import CONFIG, JSON, centre, now_ms
+from tanbiao.ingester_cli import CONFIG, JSON, centre, moment, now_ms
 from tanbiao.speech import LANG, print_json, say, tell
 
 if TYPE_CHECKING:
-    from ingester.grid import Grid
+    pass
 
 calibration = typer.Typer(no_args_is_help=True, help=say("计量器具与证书", "Instruments and certificates."))
 FORMAT = typer.Option("text", "--format", help=say("text、json 或 csv", "text, json or csv."))
@@ -29,26 +28,6 @@ def attach(app: typer.Typer) -> None:
         ),
     )(trace)
     app.add_typer(calibration, name="calibration")
-
-
-def moment(grid: "Grid", text: str, option: str) -> int:
-    """Return the Unix ms of a date (the site's midnight) or of an ISO 8601 time with its offset."""
-    try:
-        given = datetime.fromisoformat(text)
-    except ValueError:
-        given = None
-    if given is not None and len(text) <= 10:
-        given = given.replace(tzinfo=grid.zone)
-    if given is None or given.tzinfo is None:
-        raise typer.BadParameter(
-            say(
-                "{text} 应是日期（2025-01-31）或带时区的时间（2025-01-31T08:00:00+08:00）",
-                "{text} should be a date (2025-01-31) or a time with its offset (2025-01-31T08:00:00+08:00)",
-                text=text,
-            ),
-            param_hint=option,
-        )
-    return round(given.timestamp() * 1000)
 
 
 def report(

@@ -7,6 +7,9 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 
+PARENT = "TANBIAO_PARENT"
+"""Set for the demo's children: they leave Ctrl-C to the parent and die with it."""
+
 
 async def until_told(run: Callable[[asyncio.Event], Awaitable[None]]) -> None:
     """Await `run(stop)`; a signal sets `stop`."""
@@ -16,7 +19,16 @@ async def until_told(run: Callable[[asyncio.Event], Awaitable[None]]) -> None:
         if signal.getsignal(number) is not signal.SIG_IGN:
             loop.add_signal_handler(number, stop.set)
     log_to_stderr()
-    await run(stop)
+    try:
+        await run(stop)
+    except ExceptionGroup as group:
+        raise _first(group) from group
+
+
+def _first(group: ExceptionGroup[Exception]) -> Exception:
+    """Return what went wrong first: of a group of tasks the others were only cancelled."""
+    found = group.exceptions[0]
+    return _first(found) if isinstance(found, ExceptionGroup) else found
 
 
 def log_to_stderr() -> None:

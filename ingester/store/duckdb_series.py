@@ -47,8 +47,8 @@ from ingester.store.contract import (
 )
 from ingester.store.known import COUNTS, Drafts, Known, event_of, load
 from ingester.store.sampling import Array, convertible, joined, law, one_a_time
-from ingester.store.settled import SettledRanges
 from metering.errors import QuantityError, StoreBusy, StoreFailed
+from metering.ranges import Ranges
 from metering.reading import Quality
 
 log = logging.getLogger(__name__)
@@ -290,11 +290,11 @@ class DuckdbSeries:
         return [SetAside(*row) for row in rows]
 
     def settled(self, agent: str, stream: str) -> Settled:
-        ranges = self._known.settled.get((agent, stream), SettledRanges())
+        ranges = self._known.settled.get((agent, stream), Ranges())
         return Settled(ranges.through, ranges.beyond(NEWEST_BEYOND))
 
     def links(self, agent: str, stream: str, seqs: Sequence[int]) -> dict[int, Link]:
-        ranges = self._known.settled.get((agent, stream), SettledRanges())
+        ranges = self._known.settled.get((agent, stream), Ranges())
         asked = [seq for seq in seqs if seq in ranges]
         if not asked:
             return {}

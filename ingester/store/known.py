@@ -9,7 +9,7 @@ import msgspec
 
 from ingester.store.columns import Columns, counts, newest
 from ingester.store.contract import Arrived
-from ingester.store.settled import SettledRanges
+from metering.ranges import Ranges
 from metering.reading import COUNTING
 from metering.wire import Event, Lost, Thinned
 
@@ -21,9 +21,9 @@ event_of = msgspec.json.Decoder(Event).decode
 class Known:
     """What the store keeps in memory of its file; rebuilt from it on opening."""
 
-    stored: dict[tuple[str, str], SettledRanges]
+    stored: dict[tuple[str, str], Ranges]
     """Batches whose bodies are in the store."""
-    settled: dict[tuple[str, str], SettledRanges]
+    settled: dict[tuple[str, str], Ranges]
     """Those, and what the agent says was lost."""
     bridges: dict[tuple[str, str], dict[int, str]]
     """Of streams with lost batches: the hash the chain goes on from, by the last lost seq."""
@@ -65,8 +65,8 @@ class Drafts:
 
     def __init__(self, known: Known) -> None:
         self._known = known
-        self._stored: dict[tuple[str, str], SettledRanges] = {}
-        self._settled: dict[tuple[str, str], SettledRanges] = {}
+        self._stored: dict[tuple[str, str], Ranges] = {}
+        self._settled: dict[tuple[str, str], Ranges] = {}
         self._bridges: dict[tuple[str, str], dict[int, str]] = {}
 
     def settle(self, arrived: Arrived) -> bool:
@@ -97,12 +97,12 @@ class Drafts:
 
 
 def _draft(
-    drafts: dict[tuple[str, str], SettledRanges],
-    known: Mapping[tuple[str, str], SettledRanges],
+    drafts: dict[tuple[str, str], Ranges],
+    known: Mapping[tuple[str, str], Ranges],
     stream: tuple[str, str],
-) -> SettledRanges:
+) -> Ranges:
     if stream not in drafts:
-        drafts[stream] = known.get(stream, SettledRanges()).copy()
+        drafts[stream] = known.get(stream, Ranges()).copy()
     return drafts[stream]
 
 
@@ -114,13 +114,13 @@ def load(con: duckdb.DuckDBPyConnection) -> Known:
         " GROUP BY agent, stream, island ORDER BY agent, stream, min(seq)"
     ).fetchall()
     for (agent, stream), islands in groupby(ranges, key=lambda row: row[:2]):
-        known.stored[agent, stream] = SettledRanges((first, last) for _, _, first, last in islands)
+        known.stored[agent, stream] = Ranges((first, last) for _, _, first, last in islands)
     known.settled = {stream: ranges.copy() for stream, ranges in known.stored.items()}
     for agent, document in con.execute(
         "SELECT agent, document FROM events WHERE kind IN ('lost', 'thinned') ORDER BY n"
     ).fetchall():
         lost = event_of(document)
-        known.settled.setdefault((agent, lost.stream), SettledRanges()).add(lost.from_seq, lost.to_seq)
+        known.settled.setdefault((agent, lost.stream), Ranges()).add(lost.from_seq, lost.to_seq)
         known.bridges.setdefault((agent, lost.stream), {})[lost.to_seq] = lost.sha256_of_b
     for point, name, sent_unit, agent in con.execute("SELECT id, name, unit, agent FROM points ORDER BY id").fetchall():
         known.add_point(point, name, sent_unit, agent)

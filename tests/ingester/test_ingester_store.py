@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ingester.store.contract import Amount, GapRow, ImportedReading, Link, Result, Samples, Settled
-from ingester.store.settled import SettledRanges
+from metering.ranges import Ranges
 from metering.reading import Quality
 from metering.wire import Exchange, Gap, Lost, Restart, Thinned
 
@@ -285,7 +285,7 @@ def test_any_order_of_arrival_gives_the_same_samples(open_series, arrived, deliv
 
 @given(st.lists(st.tuples(st.integers(1, 40), st.integers(0, 5)), max_size=15), st.integers(1, 60))
 def test_settled_ranges_agree_with_a_set(pieces, limit):
-    ranges, numbers = SettledRanges(), set()
+    ranges, numbers = Ranges(), set()
     for first, length in pieces:
         ranges.add(first, first + length)
         numbers |= set(range(first, first + length + 1))

@@ -1,4 +1,4 @@
-"""A set of whole numbers kept as ranges: which batches are settled. Pure."""
+"""A set of whole numbers kept as ranges: which batches of a stream are settled."""
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
@@ -19,6 +19,11 @@ class Ranges:
     def __contains__(self, number: int) -> bool:
         at = bisect_right(self._first, number) - 1
         return at >= 0 and self._last[at] >= number
+
+    def copy(self) -> "Ranges":
+        twin = Ranges()
+        twin._first, twin._last = self._first.copy(), self._last.copy()
+        return twin
 
     def add(self, first: int, last: int) -> None:
         """Add first..last; nothing when last < first."""
@@ -50,3 +55,17 @@ class Ranges:
     def count(self, first: int, last: int) -> int:
         """Return how many of first..last are in the set."""
         return last - first + 1 - sum(b - a + 1 for a, b in self.missing(first, last)) if last >= first else 0
+
+    @property
+    def through(self) -> int:
+        """Every number from 1 up to this one is settled."""
+        return self._last[0] if self._first and self._first[0] <= 1 else 0
+
+    def beyond(self, limit: int) -> tuple[int, ...]:
+        """Return the newest settled numbers after the first hole, at most `limit`, ascending."""
+        found: list[int] = []
+        for first, last in zip(reversed(self._first), reversed(self._last), strict=True):
+            if last <= self.through or len(found) >= limit:
+                break
+            found.extend(range(last, max(first, last - limit + len(found) + 1) - 1, -1))
+        return tuple(reversed(found))

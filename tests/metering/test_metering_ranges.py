@@ -3,7 +3,7 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.ranges import Ranges
+from metering.ranges import Ranges
 
 SPANS = st.lists(st.tuples(st.integers(1, 60), st.integers(1, 60)), max_size=30)
 

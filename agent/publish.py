@@ -93,13 +93,17 @@ class Publisher:
 
     async def _listen(self) -> None:
         receipts = self.topics.receipt(self.agent)
+        said = ""
         async for event in self.broker.events():
             match event:
                 case Connected():
                     log.info("connected to the broker")
+                    said = ""
                     self._begin_anew()
                 case Disconnected(reason):
-                    log.warning("no connection to the broker: %s", reason)
+                    if reason != said:
+                        log.warning("no connection to the broker: %s", reason)
+                    said = reason
                 case Message(topic, payload) if topic == receipts:
                     await self._receive(payload)
                 case Message(topic, payload) if topic == self.topics.ingester_status:

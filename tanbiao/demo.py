@@ -155,7 +155,9 @@ class Demo:
             flush=True,
         )
         file = self.data / "earlier-days.csv"
-        await asyncio.to_thread(_write_history, self.data / "plant.yaml", file)
+        await asyncio.to_thread(_write_history, self.data / "plant.yaml", file, self.stopping)
+        if self.stopping.is_set():
+            return
         arguments = ["ingester", "import", str(file), "--simulated", "--config", str(self.data / "ingester.yaml")]
         importer = Child("import", arguments, self.data / "logs" / "import.log")
         await importer.start()
@@ -241,8 +243,8 @@ class Demo:
             yield
 
 
-def _write_history(plant: Path, file: Path) -> None:
-    """Write what the plant's meters showed each minute of the earlier days, as an import file."""
+def _write_history(plant: Path, file: Path, stopping: asyncio.Event) -> None:
+    """Write what the plant's meters showed each minute of the earlier days, as an import file, unless told to stop."""
     from settings.plant import read_plant
     from simulators.app import history
 
@@ -255,6 +257,8 @@ def _write_history(plant: Path, file: Path) -> None:
         rows = csv.writer(target)
         rows.writerow(["meter", "point", "time", "value"])
         for meter, point, ms, value in history(settings, start, end, 60.0, points=points):
+            if stopping.is_set():
+                return
             rows.writerow([meter, point, datetime.fromtimestamp(ms / 1000, UTC).isoformat(), repr(value)])
 
 

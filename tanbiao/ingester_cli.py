@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from tanbiao.speech import fail, print_json, say
+from metering.errors import SettingsFaults
+from tanbiao.speech import fail, print_json, say, tell
 
 if TYPE_CHECKING:
     from ingester.grid import Grid
@@ -132,7 +133,12 @@ def import_(
 
     with centre(config) as asked:
         points = [f"{meter}/{point}" for meter, section in asked.settings.meters.items() for point in section.points]
-        parsed = [read_csv(file, points, simulated) for file in files]
+        try:
+            parsed = [read_csv(file, points, simulated) for file in files]
+        except SettingsFaults as error:  # of a file of data, so no wrong configuration
+            for fault in error.faults:
+                fail(tell(fault))
+            raise typer.Exit(1) from None
         outcomes = [import_file(asked.ask, file) for file in parsed]
     if json:
         print_json(outcomes)

@@ -103,6 +103,12 @@ def get(port: int, path: str) -> Any:
         return None
 
 
+def page(port: int, lang: str) -> str:
+    """Return the page as it is first sent."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/{lang}/", timeout=10) as answer:
+        return str(answer.read().decode())
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -133,7 +139,7 @@ def left(known: list[psutil.Process], data: Path) -> list[str]:
 def whole() -> SimpleNamespace:
     """The functions of this file."""
     return SimpleNamespace(
-        command=command, asked=asked, until=until, get=get, free_port=free_port, family=family, left=left
+        command=command, asked=asked, until=until, get=get, page=page, free_port=free_port, family=family, left=left
     )
 
 

@@ -54,12 +54,13 @@ def _first_run(demo: Any, data: Path, port: int, whole: SimpleNamespace) -> dict
     closed = (datetime.now(UTC) - timedelta(minutes=3)).isoformat(timespec="minutes")
     beside = _accounts(data, whole, closed)
     due = whole.get(port, "calibration/due")["rows"]
+    pages = {lang: whole.page(port, lang) for lang in ("zh", "en")}
     family = whole.family(demo)
     began = time.monotonic()
     os.killpg(demo.popen.pid, signal.SIGINT)  # as a terminal: the whole group hears it
     code = demo.popen.wait(30)
     return {
-        "took_s": took_s, "live": live, "alert": alert, "burst_ms": asked_ms, "alert_after_s": alert_after_s, "due": due,
+        "took_s": took_s, "live": live, "alert": alert, "burst_ms": asked_ms, "alert_after_s": alert_after_s, "due": due, "pages": pages,
         "closed": closed, "beside": beside, "family": len(family), "stop_s": time.monotonic() - began, "code": code,
         "left": whole.left(family, data), "said": demo.text,
     }  # fmt: skip
@@ -152,6 +153,11 @@ def test_exactly_one_address_is_printed(seen: Any, run: str) -> None:
     assert seen[run]["said"].count("http") == 1
     assert seen[run]["said"].count("http://127.0.0.1:") == 1
     assert "Traceback" not in seen[run]["said"]
+
+
+@pytest.mark.parametrize(("lang", "name"), [("zh", "1号锅炉"), ("en", "Boiler 1")])
+def test_the_page_is_there_in_both_languages(seen: Any, lang: str, name: str) -> None:
+    assert name in seen["first"]["pages"][lang]
 
 
 @pytest.mark.parametrize("run", ["first", "second"])

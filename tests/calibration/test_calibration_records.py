@@ -1,6 +1,5 @@
 from collections.abc import Callable
 from datetime import UTC, date, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,12 +10,13 @@ from calibration.certificate import Certificate, Result, check
 from calibration.instrument import Instrument, InstrumentEntry, Kind, Level, Status, check_instruments
 from calibration.intervals import UsualIntervals
 from metering.errors import CertificateError, CertificateFaults
+from settings.places import config_dir
 
 MakeInstrument = Callable[..., Instrument]
 MakeCertificate = Callable[..., Certificate]
 
 TODAY = date(2024, 6, 1)
-TABLE = Path(__file__).parents[2] / "config" / "calibration-intervals.yaml"
+TABLE = config_dir() / "calibration-intervals.yaml"
 
 
 @pytest.fixture(scope="module")

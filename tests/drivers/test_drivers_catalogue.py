@@ -8,10 +8,13 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
+import drivers.catalogue as catalogue
 from agent.wiring import wire
 from drivers.catalogue import driver, drivers
 from metering.errors import MeteringError
 from settings.agent import load_agent
+
+FOLDER = Path(catalogue.__file__).parent
 
 
 def python(code: str) -> str:
@@ -20,14 +23,14 @@ def python(code: str) -> str:
 
 
 def test_every_driver_folder_is_in_the_catalogue() -> None:
-    folders = sorted(folder.parent.name for folder in Path("drivers").glob("*/driver.py"))
+    folders = sorted(folder.parent.name for folder in FOLDER.glob("*/driver.py"))
     assert sorted(drivers()) == folders
     assert [driver(name).name for name in folders] == folders
 
 
 @pytest.mark.parametrize("name", drivers())
 def test_every_driver_folder_has_the_same_files(name: str) -> None:
-    files = {file.name for file in Path("drivers", name).iterdir()}
+    files = {file.name for file in (FOLDER / name).iterdir()}
     assert {"__init__.py", "driver.py", "settings.py", "codec.py", "README.md"} <= files
 
 
@@ -52,7 +55,7 @@ def test_a_driver_is_imported_when_it_is_used() -> None:
 
 @pytest.mark.parametrize("name", drivers())
 def test_the_sample_of_a_readme_is_wired_as_it_stands(name: str, tmp_path: Path) -> None:
-    sample = re.search(r"```yaml\n(.*?)```", Path("drivers", name, "README.md").read_text(), re.DOTALL)
+    sample = re.search(r"```yaml\n(.*?)```", (FOLDER / name / "README.md").read_text(), re.DOTALL)
     assert sample is not None
     file = tmp_path / "agent.yaml"
     file.write_text(f"agent: {{id: a, site: s}}\nmqtt: {{url: mqtt://127.0.0.1}}\n{sample[1]}")

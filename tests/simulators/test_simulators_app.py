@@ -14,13 +14,14 @@ import psutil
 import pytest
 
 from metering.errors import LineBusy
+from settings.places import config_dir
 from settings.plant import PlantSettings, read_plant
 from simulators.app import history, run
 
 Simulated = Callable[[PlantSettings], AbstractAsyncContextManager[Any]]
 MakePlant = Callable[..., PlantSettings]
 READ_GAS_1 = "01 04 0000 0008 F1CC"
-DEMO = Path(__file__).parents[2] / "config" / "demo" / "plant.yaml"
+DEMO = config_dir() / "demo" / "plant.yaml"
 
 
 async def volume(plant: Any) -> int:

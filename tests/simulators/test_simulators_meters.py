@@ -9,6 +9,7 @@ import pytest
 
 from metering.profile import Profile
 from settings.document import read
+from settings.places import config_dir
 from settings.plant import PlantSettings
 from simulators.app import history
 from simulators.dlt645 import DATA
@@ -22,7 +23,7 @@ NOON = 1_783_483_200_000
 """2026-07-08T12:00+08:00, a Wednesday."""
 MINUTE = 60_000
 HOUR = 3_600_000
-PROFILES = Path(__file__).parents[2] / "config" / "profiles"
+PROFILES = config_dir() / "profiles"
 
 
 @pytest.fixture

@@ -8,10 +8,11 @@ import pytest
 from pydantic import BaseModel
 
 from metering.errors import SettingsFaults
+from settings.places import config_dir
 from settings.plant import PlantFault, PlantLine, PlantMeter, PlantSettings, Shift, read_plant
 
 PlantText = Callable[..., str]
-DEMO = Path(__file__).parents[2] / "config" / "demo" / "plant.yaml"
+DEMO = config_dir() / "demo" / "plant.yaml"
 
 
 def test_the_plant_of_the_demo_is_right() -> None:

@@ -1,6 +1,6 @@
 """What came of one request to one meter: values and when they were asked for, or why there are none."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -22,11 +22,11 @@ class Answer:
 class Wire(Protocol):
     """A line as its owner uses it. Closed by leaving `poll` alone and calling `close`."""
 
-    async def poll(self, meter: Meter) -> list[Answer]:
+    def poll(self, meter: Meter) -> AsyncIterator[Answer]:
         """Ask a meter for all its points.
 
-        Returns:
-            One answer per request made; a failed one carries its error and None for each of its points.
+        Yields:
+            One answer per request, as soon as it is there; a failed one carries its error and None for each of its points.
 
         Raises:
             LineDown: the line or connection could not be opened; no meter on it can be asked.

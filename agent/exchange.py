@@ -5,7 +5,7 @@ serial line by waiting until it is quiet, on a connection by opening a new one. 
 register's value.
 """
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 
 from agent.answer import Answer, LineDown, refused
 from agent.breaker import backoff_s
@@ -40,14 +40,15 @@ class ExchangeWire:
         self._problem: MeterError = MeterUnreachable()
         self.counters = LineCounters()
 
-    async def poll(self, meter: Meter) -> list[Answer]:
-        answers: list[Answer] = []
+    async def poll(self, meter: Meter) -> AsyncIterator[Answer]:
+        error: MeterError | None = None
         for request in self._requests[meter.id]:
-            if answers and isinstance(answers[-1].error, MeterSilent | MeterUnreachable):
-                answers.append(refused(request.points, self._world.now_ms(), answers[-1].error))
+            if isinstance(error, MeterSilent | MeterUnreachable):
+                yield refused(request.points, self._world.now_ms(), error)
             else:
-                answers.append(await self._answer(request))
-        return answers
+                answer = await self._answer(request)
+                error = answer.error
+                yield answer
 
     async def _answer(self, request: Request) -> Answer:
         try:

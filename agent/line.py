@@ -125,33 +125,44 @@ class LineOwner:
         if not polled.breaker.lets_through(now_s):
             self._miss(polled, polled.due.slot_ms, "breaker")
             return
+        taken: list[int] = []
+        failed: list[Answer] = []
         try:
-            answers = await self._wire.poll(polled.meter)
+            async for answer in self._wire.poll(polled.meter):
+                self._account(polled, answer)
+                if answer.error is not None:
+                    failed.append(answer)
+                elif self._sink.take(polled.meter, [answer]):  # at once: a kill may come before the meter's next answer
+                    taken.append(answer.measured_ms)
         except LineDown as down:
-            self._fail(polled, down.error, tried=False)
+            self._end(polled, taken, failed, down.error, tried=False)
         except Exception as error:
             if polled.counters.detail != repr(error):
                 log.exception("%s: fault in the driver", polled.meter.id)
-            self._fail(polled, _DriverFault(repr(error)), tried=True)
+            self._end(polled, taken, failed, _DriverFault(repr(error)), tried=True)
         else:
-            self._account(polled, answers)
+            self._end(polled, taken, failed, failed[0].error if failed else None, tried=True)
 
-    def _account(self, polled: _Polled, answers: list[Answer]) -> None:
-        counters = polled.counters
-        for answer in answers:
-            if answer.error is None:
-                counters.ok += 1
-                counters.round_trips_ms.append(answer.round_trip_ms)
-            else:
-                counters.failures[answer.error.cause] += 1
-        good = next((answer for answer in answers if answer.error is None), None)
-        if good is None and answers and answers[0].error is not None:
-            self._fail(polled, answers[0].error, tried=True)
-            return
-        if not self._sink.take(polled.meter, answers):
+    @staticmethod
+    def _account(polled: _Polled, answer: Answer) -> None:
+        if answer.error is None:
+            polled.counters.ok += 1
+            polled.counters.round_trips_ms.append(answer.round_trip_ms)
+        else:
+            polled.counters.failures[answer.error.cause] += 1
+
+    def _end(
+        self, polled: _Polled, taken: list[int], failed: list[Answer], error: MeterError | None, tried: bool
+    ) -> None:
+        """Close a slot: read when anything was taken; what failed beside it travels as values that are not there."""
+        if taken:
+            if failed:
+                self._sink.take(polled.meter, failed)
+            self._succeed(polled, taken[-1])
+        elif error is not None:
+            self._fail(polled, error, tried)
+        else:
             self._miss(polled, polled.due.slot_ms, "no_room")
-            return
-        self._succeed(polled, answers[-1].measured_ms if answers else self._world.now_ms())
 
     def _succeed(self, polled: _Polled, measured_ms: int) -> None:
         counters = polled.counters

@@ -1,6 +1,7 @@
 """A session line: the protocol's library owns the connection, and it is built anew after every loss."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
 from agent.answer import Answer, LineDown, refused
@@ -31,7 +32,7 @@ class SessionWire:
         self._problem: MeterError = MeterUnreachable()
         self.counters = LineCounters()
 
-    async def poll(self, meter: Meter) -> list[Answer]:
+    async def poll(self, meter: Meter) -> AsyncIterator[Answer]:
         session = self._session or await self._open()
         measured_ms, sent_s = self._world.now_ms(), self._world.uptime()
         try:
@@ -42,10 +43,11 @@ class SessionWire:
             if not isinstance(error, MeterRefused):
                 self.counters.problem = str(error)
                 await self.close()
-            return [refused(tuple(meter.plan.points), measured_ms, error)]
+            yield refused(tuple(meter.plan.points), measured_ms, error)
+            return
         took_s = self._world.uptime() - sent_s
         self.counters.busy_s += took_s
-        return [Answer(measured_ms, values, took_s * 1000)]
+        yield Answer(measured_ms, values, took_s * 1000)
 
     async def _open(self) -> Session:
         if self._world.uptime() < self._reopen_at_s:

@@ -9,6 +9,11 @@ from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("nightly", max_examples=2_000, deadline=None)
+settings.register_profile("default", deadline=None)
+settings.load_profile("nightly" if os.environ.get("TANBIAO_NIGHTLY") else "default")
 
 
 @pytest.hookimpl(wrapper=True)

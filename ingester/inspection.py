@@ -17,7 +17,7 @@ from ingester.store.sampling import convertible
 from link.world import Message
 from metering.errors import MalformedBatch
 from metering.expression import POINT
-from metering.wire import ID, Batch, Exchange, Gap, Lost, Thinned, Topics, decode_batch, digest, unpack
+from metering.wire import ID, Batch, Exchange, Gap, Key, Lost, Seal, Thinned, Topics, decode_batch, digest, unpack
 
 log = logging.getLogger(__name__)
 
@@ -116,7 +116,9 @@ def _numbers(batch: Batch) -> list[int]:
             numbers += [event.start, event.end or 0, event.missed]
         elif isinstance(event, Lost | Thinned):
             numbers += [event.from_seq, event.to_seq, event.readings]
-        else:
+        elif isinstance(event, Seal):
+            numbers.append(event.through_seq)
+        elif not isinstance(event, Key):
             numbers.append(event.at)
     return numbers
 

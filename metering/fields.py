@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, PlainSerializer
 
 from metering.errors import MeteringError
-from metering.quantity import Quantity, quantity, unit
+from metering.quantity import Quantity, plausible, quantity, unit
 from metering.text import Lang, Text
 from metering.wire import ID
 
@@ -88,13 +88,19 @@ def _unit(value: Any) -> str:
         raise FieldError(error.sentence, **error.values) from error
 
 
-def _decimal(value: Any) -> Decimal:
+def decimal(value: Any) -> Decimal:
+    """Read a decimal exactly as written."""
     try:
         number = value if isinstance(value, Decimal) else Decimal(str(value).strip())
     except InvalidOperation:
         number = Decimal("NaN")
     if isinstance(value, bool) or not number.is_finite():
         raise FieldError(Text("{value!r} 不是数", "{value!r} is not a number"), value=value)
+    if not plausible(number):
+        raise FieldError(
+            Text("{value} 的数量级不可能，请检查指数", "{value} is out of all proportion; check the exponent"),
+            value=value,
+        )
     return number
 
 
@@ -114,7 +120,7 @@ DurationS = Annotated[float, BeforeValidator(seconds)]
 ByteSize = Annotated[int, BeforeValidator(byte_size)]
 Amount = Annotated[Quantity, BeforeValidator(_quantity), PlainSerializer(str, return_type=str, when_used="json")]
 UnitName = Annotated[str, BeforeValidator(_unit)]
-Number = Annotated[Decimal, BeforeValidator(_decimal)]
+Number = Annotated[Decimal, BeforeValidator(decimal)]
 """A decimal exactly as written."""
 Day = Annotated[date, BeforeValidator(_day)]
 """A calendar day of the plant, written 2024-02-29."""

@@ -17,6 +17,10 @@ from metering.text import Text
 
 EXACT = Context(prec=34, rounding=ROUND_HALF_EVEN)
 """The arithmetic of every sum: 34 digits, half even."""
+LARGEST_EXPONENT = 30
+"""No quantity of a plant has its first digit further from the decimal point; a number beyond is a slip of the keyboard."""
+LONGEST_UNIT = 40
+"""Characters of a unit's symbol at most."""
 
 REFERENCE_KELVIN = {"0C": Decimal("273.15"), "15C": Decimal("288.15"), "20C": Decimal("293.15")}
 """Reference temperatures of a gas volume; the reference pressure is always 101.325 kPa."""
@@ -120,8 +124,8 @@ def unit(symbol: str) -> Unit:
         UnknownUnit: the symbol is not in the table; the nearest one is named.
     """
     text = " ".join(symbol.strip().split())
-    if text.startswith("10^4/"):
-        raise UnknownUnit(unit=symbol, hint="")
+    if len(symbol) > LONGEST_UNIT or text.count("/") > 1 or text.startswith("10^4/"):
+        raise UnknownUnit(unit=symbol[:LONGEST_UNIT], hint="")
     if "/" in text:
         above, _, below = text.partition("/")
         return _ratio(text, unit(above), unit(below))
@@ -172,6 +176,11 @@ def exact(value: float | int | str | Decimal) -> Decimal:
     return value if isinstance(value, Decimal) else Decimal(repr(value) if isinstance(value, float) else str(value))
 
 
+def plausible(value: Decimal) -> bool:
+    """Return whether a number from outside is one that sums can take: finite, and zero or between 1e-30 and 1e31."""
+    return value.is_finite() and (value == 0 or abs(value.adjusted()) <= LARGEST_EXPONENT)
+
+
 def total(values: Iterable[Decimal]) -> Decimal:
     """Return the sum in the exact context, in the order given."""
     result = Decimal(0)
@@ -216,17 +225,21 @@ def quantity(text: str) -> Quantity:
     """Read `5000 kWh/h`, `0.845 kg/L`, `101.325 kPa`, `20 C`.
 
     Raises:
-        QuantityError: there is no number in front, or the unit is unknown.
+        QuantityError: there is no number in front, it is out of all proportion, or the unit is unknown.
     """
     match = _NUMBER.match(text)
     if match is None:
-        raise QuantityError(
-            Text(
-                zh="{text} 不是带单位的数，例如 5000 kWh/h", en="{text} is not a number with a unit such as 5000 kWh/h"
-            ),
-            text=repr(text),
-        )
+        raise QuantityError(_NO_QUANTITY, text=repr(text))
     try:
-        return Quantity(Decimal(match[1]), unit(match[2]))
-    except InvalidOperation as error:  # pragma: no cover - the pattern admits numbers only
-        raise QuantityError(what=text) from error
+        value = Decimal(match[1])
+    except InvalidOperation as error:
+        raise QuantityError(_IMPLAUSIBLE, text=text) from error
+    if not plausible(value):
+        raise QuantityError(_IMPLAUSIBLE, text=text)
+    return Quantity(value, unit(match[2]))
+
+
+_NO_QUANTITY = Text(
+    zh="{text} 不是带单位的数，例如 5000 kWh/h", en="{text} is not a number with a unit such as 5000 kWh/h"
+)
+_IMPLAUSIBLE = Text(zh="{text} 的数量级不可能，请检查指数", en="{text} is out of all proportion; check the exponent")

@@ -106,7 +106,24 @@ class Exchange(_Wire, tag_field="kind", tag="exchange", frozen=True, kw_only=Tru
     by: str = ""
 
 
-Event = Gap | Lost | Thinned | Restart | ClockStep | ConfigChanged | Exchange
+class Key(_Wire, tag_field="kind", tag="key", frozen=True, kw_only=True):
+    """The agent's public key, by which its seals are checked."""
+
+    public_key: str
+    """Ed25519, hex."""
+
+
+class Seal(_Wire, tag_field="kind", tag="seal", frozen=True, kw_only=True):
+    """The agent vouches for its stream up to a batch."""
+
+    through_seq: int
+    sha256: str
+    """Of the body of `through_seq`, hex."""
+    sig: str
+    """Ed25519, hex."""
+
+
+Event = Gap | Lost | Thinned | Restart | ClockStep | ConfigChanged | Exchange | Key | Seal
 
 
 class Batch(_Wire, omit_defaults=False, frozen=True, kw_only=True):

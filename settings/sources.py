@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 from metering.errors import MeteringError
 from metering.expression import Expression, expression
 from metering.factor import Variant, Vintage
-from metering.fields import Amount, Day, FieldError, Id, Number, OrEmpty, Strict
+from metering.fields import Amount, Day, FieldError, Id, Number, OrEmpty, Strict, decimal
 from metering.profile import Bilingual
 from metering.quantity import Quantity, quantity
 from metering.text import Text
@@ -46,7 +46,7 @@ def _parameter(value: Any) -> Any:
 def _share(value: Any) -> Any:
     """Read `0.05` or `5 %`."""
     text = str(value).strip()
-    return Decimal(text[:-1].strip()) / 100 if text.endswith("%") else value
+    return decimal(text[:-1]) / 100 if text.endswith("%") else value
 
 
 Activity = Annotated[Expression, BeforeValidator(expression)]

@@ -10,7 +10,7 @@ import zstandard
 
 from ingester.store.contract import Arrived, ImportedReading
 from metering.reading import COUNTING
-from metering.wire import Event, Gap, Lost, Thinned
+from metering.wire import Event, Gap, Key, Lost, Seal, Thinned
 
 Columns: TypeAlias = Mapping[str, "np.ndarray[Any, Any]"]
 PointId: TypeAlias = Callable[[str, str], int]
@@ -106,7 +106,7 @@ def _about(event: Event) -> str:
 def _span(event: Event, t0: int) -> tuple[int, int]:
     if isinstance(event, Gap):
         return event.start, event.end or 0
-    at = t0 if isinstance(event, Lost | Thinned) else event.at
+    at = t0 if isinstance(event, Lost | Thinned | Key | Seal) else event.at
     return at, at
 
 

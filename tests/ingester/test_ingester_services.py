@@ -102,6 +102,12 @@ def test_a_wrong_seed_stops_the_start_with_its_place(site, wrong, right, said):
     assert f"{site}:" in raised.value.say("zh")
 
 
+def test_a_share_that_is_no_number_is_a_fault_with_its_place(site):
+    site.write_text(site.read_text().replace("fuel: natural_gas", "fuel: natural_gas, biogenic_share: x %"))
+    with pytest.raises(SettingsFaults, match="ingester.yaml:.*biogenic_share"):
+        opened(site)
+
+
 def test_new_records_are_taken_into_the_figures(site):
     services = opened(site)
     services.derive()

@@ -33,6 +33,18 @@ def test_volumes_at_different_reference_states_do_not_add() -> None:
         quantity("1 m3@20C").to("m3")
 
 
+@pytest.mark.parametrize("symbol", ["h/" * 5000, "GJ/t/h", "k" * 41])
+def test_a_unit_has_one_slash_and_forty_characters_at_most(symbol: str) -> None:
+    with pytest.raises(UnknownUnit):
+        unit(symbol)
+
+
+@pytest.mark.parametrize("text", ["1e9999999 kg", "1e31 kg", "1e-31 kg", "1e99999999999999999999 kg"])
+def test_a_number_out_of_all_proportion_is_refused(text: str) -> None:
+    with pytest.raises(QuantityError, match="check the exponent"):
+        quantity(text)
+
+
 def test_an_unknown_unit_names_the_nearest() -> None:
     with pytest.raises(UnknownUnit, match=r"unknown unit kWhh \(kWh\?\)"):
         unit("kWhh")

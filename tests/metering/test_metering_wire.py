@@ -13,8 +13,10 @@ from metering.wire import (
     Batch,
     Exchange,
     Gap,
+    Key,
     Receipt,
     Restart,
+    Seal,
     Topics,
     decode_as,
     decode_batch,
@@ -55,6 +57,8 @@ def test_every_event_comes_back_as_its_kind() -> None:
         Gap(meter="m", start=1, cause="timeout", missed=3),
         Restart(at=5, stopped=1, clean=True),
         Exchange(at=1, point="m/p", old_final="1", new_initial="0"),
+        Key(public_key="a1" * 32),
+        Seal(through_seq=7, sha256="b" * 64, sig="c" * 128),
     ]
     assert decode_batch(encode(batch(events=events))).events == events
 

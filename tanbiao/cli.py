@@ -73,10 +73,11 @@ def main() -> None:
 
 
 def _live_with_the_parent() -> None:
-    """Ignore Ctrl-C, which reaches the whole group, and ask the kernel for SIGTERM when the parent is gone."""
+    """Ignore Ctrl-C and SIGHUP, which reach the whole group, and ask the kernel for SIGTERM when the parent is gone."""
     import ctypes
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
     set_parent_death_signal = 1
     ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM)
     if os.getppid() != int(os.environ[PARENT]):

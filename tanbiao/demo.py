@@ -3,7 +3,7 @@
 Promises
     * One address is printed when the page answers. Everything listens on 127.0.0.1 only.
     * A child that dies is started again, at most once a second, and the parent says so.
-    * Ctrl-C stops the children in order and leaves none behind; they also die with the parent.
+    * Ctrl-C, SIGTERM and the terminal's end stop the children in order and leave none behind; they also die with the parent.
     * The data folder is kept: a second start goes on where the first one stopped.
 """
 
@@ -17,7 +17,6 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -25,12 +24,14 @@ from pathlib import Path
 from metering.errors import LineBusy, MeteringError
 from metering.text import Text
 from settings.places import config_dir
-from tanbiao.service import PARENT
+from tanbiao.service import PARENT, alone, signals_that_stop
 from tanbiao.speech import LANG, say, tell
 
 USUAL_PORTS = {"broker": 18830, "panel": 15020, "plc-1": 14840}
 EARLIER_DAYS = 7
 """Days before the first start that the demo's plant has run already, so that rules have something to compare with."""
+EVERYDAY = re.compile(r"\S+Z (DEBUG|INFO|WARNING) ")
+"""A line of a log that explains no end."""
 RESTART_S = 1.0
 STOP_S = 4.0
 """Longest goodbye of all children together; then they are killed."""
@@ -45,12 +46,15 @@ class Child:
     log: Path
     process: asyncio.subprocess.Process | None = None
     started: float = 0.0
+    said_before: int = 0
+    """Bytes of the log that earlier runs wrote."""
 
     async def start(self) -> None:
         self.log.parent.mkdir(parents=True, exist_ok=True)
         environment = {**os.environ, PARENT: str(os.getpid()), "PYTHONUNBUFFERED": "1"}
         command = [sys.executable, "-P", "-m", "tanbiao", "--lang", LANG, *self.arguments]
         with self.log.open("ab") as log:
+            self.said_before = log.tell()
             self.process = await asyncio.create_subprocess_exec(
                 *command, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log, env=environment
             )
@@ -67,9 +71,13 @@ class Child:
             self.process.kill()
             await self.process.wait()
 
-    def last_words(self) -> str:
-        lines = self.log.read_text(errors="replace").strip().splitlines()
-        return lines[-1] if lines else ""
+    def reason(self) -> str:
+        """Return why it ended: the signal that killed it, or its last words where they are no everyday line of its log."""
+        code = self.process.returncode if self.process else None
+        if code is not None and code < 0:
+            return signal.Signals(-code).name
+        lines = self.log.read_bytes()[self.said_before :].decode(errors="replace").strip().splitlines()
+        return lines[-1] if code and lines and not EVERYDAY.match(lines[-1]) else ""
 
 
 @dataclass
@@ -84,9 +92,9 @@ class Demo:
     async def run(self, seconds: float | None) -> int:
         """Run until Ctrl-C or for so many seconds; return the exit code."""
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in signals_that_stop():
             loop.add_signal_handler(number, self.stopping.set)
-        with self._alone():
+        with alone(self.data, "demo.lock", Text("另一个演示正在使用", "another demo runs on it")):
             self._prepare()
             children = self._children()
             try:
@@ -150,9 +158,8 @@ class Demo:
         marker = self.data / "seeded"
         if marker.exists():
             return
-        print(
-            say("正在导入此前 {days} 天的模拟数据……", "Importing {days} earlier simulated days ...", days=EARLIER_DAYS),
-            flush=True,
+        _announce(
+            say("正在导入此前 {days} 天的模拟数据……", "Importing {days} earlier simulated days ...", days=EARLIER_DAYS)
         )
         file = self.data / "earlier-days.csv"
         await asyncio.to_thread(_write_history, self.data / "plant.yaml", file, self.stopping)
@@ -169,7 +176,7 @@ class Demo:
         if not waiting.done():
             await importer.stop(STOP_S)
         elif waiting.result() != 0:
-            raise MeteringError(Text("导入失败：{reason}", "the import failed: {reason}"), reason=importer.last_words())
+            raise MeteringError(Text("导入失败：{reason}", "the import failed: {reason}"), reason=importer.reason())
         else:
             marker.write_text(datetime.now(UTC).isoformat())
 
@@ -185,13 +192,12 @@ class Demo:
         began = time.monotonic()
         while not self.stopping.is_set() and time.monotonic() - began < 60:
             if not _is_free(self.port):
-                print(
+                _announce(
                     say(
                         "页面：http://127.0.0.1:{port}    （Ctrl-C 停止）",
                         "Page: http://127.0.0.1:{port}    (Ctrl-C stops)",
                         port=self.port,
-                    ),
-                    flush=True,
+                    )
                 )
                 return
             if ingester.process is not None and ingester.process.returncode is not None:
@@ -213,12 +219,16 @@ class Demo:
             await asyncio.sleep(RESTART_S)
         if self.stopping.is_set():
             return
-        print(
+        code, reason = child.process.returncode, child.reason()
+        why = f"{code}" if not reason else reason if code is not None and code < 0 else f"{code}: {reason}"
+        _announce(
             say(
-                "{name} 已退出（{code}），重新启动。{words}", "{name} ended ({code}), starting it again. {words}",
-                name=child.name, code=child.process.returncode, words=child.last_words(),
-            ), flush=True,
-        )  # fmt: skip
+                "{name} 已退出（{why}），重新启动。",
+                "{name} ended ({why}), starting it again.",
+                name=child.name,
+                why=why,
+            )
+        )
         await child.start()
 
     async def _stop(self, children: list[Child]) -> None:
@@ -227,20 +237,13 @@ class Demo:
         simulators, broker, ingester, agent = children
         for group in ([agent], [ingester], [broker, simulators]):
             await asyncio.gather(*(child.stop(deadline - time.monotonic()) for child in group))
-        print(say("已停止，数据在 {data}", "Stopped; the data are in {data}", data=self.data))
+        _announce(say("已停止，数据在 {data}", "Stopped; the data are in {data}", data=self.data))
 
-    @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Refuse a second demo on the same data."""
-        import fcntl
 
-        self.data.mkdir(parents=True, exist_ok=True)
-        with (self.data / "demo.lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise LineBusy(name=self.data, reason=Text("另一个演示正在使用", "another demo runs on it")) from error
-            yield
+def _announce(text: str) -> None:
+    """Tell the terminal, if it is still there."""
+    with contextlib.suppress(OSError):
+        print(text, flush=True)
 
 
 def _write_history(plant: Path, file: Path, stopping: asyncio.Event) -> None:

@@ -1,28 +1,59 @@
-"""Runs a service until SIGTERM or Ctrl-C, with its log on standard error."""
+"""Runs a service until SIGTERM, Ctrl-C or the end of its terminal, with its log on standard error."""
 
 import asyncio
+import contextlib
 import logging
+import os
 import signal
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+
+from metering.errors import LineBusy
+from metering.text import Text
 
 PARENT = "TANBIAO_PARENT"
-"""Set for the demo's children: they leave Ctrl-C to the parent and die with it."""
+"""Set for the demo's children: they leave Ctrl-C and the terminal's end to the parent and die with it."""
 
 
 async def until_told(run: Callable[[asyncio.Event], Awaitable[None]]) -> None:
     """Await `run(stop)`; a signal sets `stop`."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            loop.add_signal_handler(number, stop.set)
+    for number in signals_that_stop():
+        loop.add_signal_handler(number, stop.set)
     log_to_stderr()
     try:
         await run(stop)
     except ExceptionGroup as group:
         raise _first(group) from group
+
+
+def signals_that_stop() -> list[signal.Signals]:
+    """Return what ends this process in order: SIGINT also where a shell has a background job ignore it, SIGHUP not under nohup."""
+    if PARENT in os.environ:
+        return [signal.SIGTERM]
+    hangs_up = signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
+    return [signal.SIGTERM, signal.SIGINT, *([signal.SIGHUP] if hangs_up else [])]
+
+
+@contextlib.contextmanager
+def alone(data: Path, name: str, reason: Text) -> Iterator[None]:
+    """Hold the lock `name` of a data folder, which is made where it is missing.
+
+    Raises:
+        LineBusy: another process holds it; `reason` says which kind.
+    """
+    import fcntl
+
+    data.mkdir(parents=True, exist_ok=True)
+    with (data / name).open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise LineBusy(name=data, reason=reason) from error
+        yield
 
 
 def _first(group: ExceptionGroup[Exception]) -> Exception:

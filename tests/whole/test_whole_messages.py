@@ -1,6 +1,8 @@
 """What goes wrong is said in one clear line, in the user's language, with the exit code of the contract and no traceback."""
 
 import ctypes
+import os
+import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -127,6 +129,42 @@ def test_a_second_demo_on_the_same_data_is_refused(
     assert len(second.stderr.splitlines()) == 1
     assert str(data) in second.stderr
     assert first.interrupt() < 5, "during the import too"
+    assert whole.left(family, data) == []
+
+
+def test_a_simulated_plant_says_where_it_listens_is_alone_on_its_folder_and_stops_with_its_terminal(
+    whole: SimpleNamespace, site: Path, start: Callable[..., Any]
+) -> None:
+    first = start(site / "plant.txt", "simulate", "plant.yaml", before=_in_the_background)
+    said = first.says("Ctrl-C").splitlines()
+    lines = [line.split(":")[0] for line in said if "Z INFO" not in line]
+    assert lines == ["panel", "rtu-1", "dlt-1", "plc-1", "Ctrl-C stops"]
+    assert (site / "plant-data" / "plant.json").exists()
+    second = whole.command("simulate", "plant.yaml", cwd=site)
+    assert second.returncode == 1
+    assert len(second.stderr.splitlines()) == 1
+    assert str(site / "plant-data") in second.stderr
+    first.popen.send_signal(signal.SIGHUP)
+    assert first.popen.wait(10) == 0, first.text
+    again = start(site / "again.txt", "simulate", "plant.yaml", before=_in_the_background)
+    again.says("Ctrl-C")
+    assert again.interrupt() < 5
+    assert again.popen.returncode == 0
+
+
+def _in_the_background() -> None:
+    """What a shell does to a job started with &."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def test_a_demo_ends_with_its_terminal(whole: SimpleNamespace, tmp_path: Path, start: Callable[..., Any]) -> None:
+    data = tmp_path / "data"
+    demo = start(tmp_path / "demo.txt", "demo", "--data", data, "--port", whole.free_port())
+    demo.says("Importing")
+    family = whole.family(demo)
+    os.killpg(demo.popen.pid, signal.SIGHUP)
+    assert demo.popen.wait(10) == 0, demo.text
+    assert "Stopped" in demo.text
     assert whole.left(family, data) == []
 
 

@@ -59,8 +59,8 @@ class Account:
     """None for a product."""
     part_of: str | None = None
     biogenic_share: Decimal = Decimal(0)
-    choose: Callable[[int], FactorChoice] | None = None
-    """The factor for an interval that starts at a time; None for a product."""
+    choose: Callable[[int], FactorChoice | None] | None = None
+    """The factor for an interval that starts at a time, None where there is none for it; no choice for a product."""
     basis: str = ""
     """Digest of the settings and factors this account rests on."""
 

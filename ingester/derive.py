@@ -8,7 +8,7 @@ Promises
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
@@ -26,6 +26,15 @@ GRACE_INTERVALS = 2
 """After so many intervals without a reading an interval is closed as it is."""
 BATCH = 10_000
 """Touched stretches taken in one go."""
+PIECE = 500
+"""Intervals derived and stored in one piece of work, so that commits and receipts never wait long."""
+RIPPLE = 32
+"""Intervals derived further while a register's state differs from what was stored."""
+OPEN_FALLS = 32
+"""Falls a register has not come back from that are remembered; a register that falls more often is no counter."""
+LONGEST_AMOUNT_MS = 400 * 86_400_000
+"""An amount that ended longer ago than this is not looked at again at a start."""
+Ranges = dict[str, list[tuple[int, int]]]
 CALM = frozenset({RegisterEventKind.EXCHANGE, RegisterEventKind.REFUSED})
 """Events that no later reading can turn into something else."""
 TROUBLE = frozenset(kind.value for kind in RegisterEventKind if kind not in CALM)
@@ -39,8 +48,11 @@ class Deriver:
     series: SeriesStore
     instruments: Register
     grid: Grid
+    stale: bool = True
+    """Whether settings, factors or instruments may be others than those of the last time."""
     stored: int = 0
     """How many results this run has stored; grows with each change of what a report says."""
+    _work: Iterator[list[Result]] | None = None
     _reached: dict[str, int] = field(default_factory=dict)
     """Per account the end of its last interval that was closed."""
     _shown: dict[tuple[str, str], float] = field(default_factory=dict)
@@ -48,91 +60,155 @@ class Deriver:
 
     def derive(self, now_ms: int) -> list[Result]:
         """Take what has come since the cursor, and what the grace has closed; store and return the new revisions."""
-        touched = self.series.touched(self.series.cursor(), BATCH)
-        ranges = self._begun(now_ms) if not self._reached else {}
-        for item in touched:
-            for account in self.accounts.for_point(item.point):
-                start, end = ranges.get(account.id, (item.start_ms, item.end_ms))
-                ranges[account.id] = min(start, item.start_ms), max(end, item.end_ms)
-        results = self._derive_ranges(ranges, now_ms)
-        cursor = touched[-1].n if touched else self.series.cursor()
-        if results or touched:
-            self.series.append_results(results, cursor)
-            self.stored += len(results)
-        return results
+        found: list[Result] = []
+        while (results := self.step(now_ms)) is not None:
+            found += results
+        return found
 
     def refresh(self, now_ms: int) -> list[Result]:
         """Derive again, over all their time, the accounts whose settings, factors or instruments are no longer those of the last
         time; store and return what changed."""
+        self.stale = True
+        return self.derive(now_ms)
+
+    def step(self, now_ms: int) -> list[Result] | None:
+        """Do one bounded piece of the work there is, store and return its revisions; None when nothing is left."""
+        if self._work is None:
+            self._work = self._all_work(now_ms)
+        try:
+            return next(self._work)
+        except BaseException as error:
+            self._work = None
+            if isinstance(error, StopIteration):
+                return None
+            raise
+
+    def _all_work(self, now_ms: int) -> Iterator[list[Result]]:
+        if self.stale:
+            self.stale = False
+            yield from self._restate(now_ms)
+        fresh = not self._reached
+        while True:
+            touched = self.series.touched(self.series.cursor(), BATCH)
+            ranges = self._begun(now_ms) if fresh else {}
+            fresh = False
+            for item in touched:
+                for account in self.accounts.for_point(item.point):
+                    ranges.setdefault(account.id, []).append((item.start_ms, item.end_ms))
+            yield from self._work_off(ranges, now_ms)
+            if not touched:
+                return
+            self.series.append_results([], touched[-1].n)
+
+    def _restate(self, now_ms: int) -> Iterator[list[Result]]:
         known = self.series.bases()
         wanted = {account.id: self._rests_on(account) for account in self.accounts.all}
-        changed = {name: basis for name, basis in wanted.items() if known.get(name) != basis}
-        if not changed:
-            return []
-        firsts = {name: self._first(self.accounts.by_id[name], now_ms) for name in changed}
-        results = self._derive_ranges(
-            {name: (first, now_ms) for name, first in firsts.items() if first is not None}, now_ms
-        )
-        self.series.append_results(results, self.series.cursor(), changed)
-        self.stored += len(results)
-        return results
+        for name, basis in wanted.items():
+            if known.get(name) == basis:
+                continue
+            account = self.accounts.by_id[name]
+            first = self._first(account, now_ms)
+            if first is not None:
+                yield from self._pieces(account, first, now_ms, self._closed_until(account, now_ms), now_ms)
+            self.series.append_results([], self.series.cursor(), {name: basis})
 
-    def _rests_on(self, account: Account) -> str:
-        history = [self.instruments.history(point.meter) for _, point in account.terms]
-        return hashlib.sha256(f"{account.basis}|{history!r}".encode()).hexdigest()[:16]
-
-    def _first(self, account: Account, now_ms: int) -> int | None:
-        """Return the time of the account's first reading or amount."""
-        times = [self.series.first_sample_after(point.name, 0) for _, point in account.terms if point.role == "counter"]
-        amounts = [self.series.amounts(point.name, 0, now_ms) for _, point in account.terms if point.role == "quantity"]
-        times += [min(amount.from_ms for amount in found) for found in amounts if found]
-        return min((ms for ms in times if ms is not None), default=None)
-
-    def recompute(self, start_ms: int, end_ms: int, now_ms: int) -> list[Result]:
-        """Derive all accounts again over a stretch of time; store and return what changed."""
-        ranges = {account.id: (start_ms, end_ms) for account in self.accounts.all}
-        results = self._derive_ranges(ranges, now_ms)
+    def _store(self, results: list[Result]) -> list[Result]:
         if results:
             self.series.append_results(results, self.series.cursor())
             self.stored += len(results)
         return results
 
+    def _rests_on(self, account: Account) -> str:
+        history = [self.instruments.history(point.meter) for _, point in account.terms]
+        grid = self.grid.interval_ms, self.grid.origin_ms
+        return hashlib.sha256(f"{account.basis}|{history!r}|{grid}".encode()).hexdigest()[:16]
+
+    def _first(self, account: Account, now_ms: int) -> int | None:
+        """Return from when on anything may be known of an account."""
+        times: list[int | None] = []
+        for _, point in account.terms:
+            first = self._first_known(point, now_ms)
+            times.append(first if point.role == "quantity" or first is None else min(first, _installed(point, first)))
+        return min((ms for ms in times if ms is not None), default=None)
+
+    def _first_known(self, point: PointSpec, now_ms: int) -> int | None:
+        if point.role != "quantity":
+            return self.series.first_sample_after(point.name, 0)
+        return min((amount.from_ms for amount in self.series.amounts(point.name, 0, now_ms)), default=None)
+
+    def recompute(self, start_ms: int, end_ms: int, now_ms: int) -> list[Result]:
+        """Derive all accounts again over a stretch of time; store and return what changed."""
+        ranges = {account.id: [(start_ms, end_ms)] for account in self.accounts.all}
+        return [result for results in self._work_off(ranges, now_ms) for result in results]
+
     def open_results(self, now_ms: int) -> list[Result]:
-        """Return the intervals still running, as they stand now: revision 0, never stored."""
+        """Return the intervals without a stored result yet, as they stand now: revision 0, never stored."""
         found: list[Result] = []
         for account in self.accounts.all:
-            start = self._closed_until(account, now_ms)
-            window = _Window.load(self.series, account, start, now_ms, self._before(account, start))
+            start = self._stored_until(account, self._closed_until(account, now_ms))
+            window = _Window.load(self.series, account, start, now_ms, self._before(account, start), now_ms)
             for begin, end in self.grid.intervals(start, now_ms):
                 result = self._result(account, window, begin, min(end, now_ms), now_ms)
                 if result.activity is not None:
                     found.append(replace(result, end_ms=end))
         return found
 
-    def _begun(self, now_ms: int) -> dict[str, tuple[int, int]]:
-        """Return where to begin after a start: what was open when we stopped may have been closed by the grace since."""
-        newest = {
-            account.id: [self._newest(point, now_ms) for _, point in account.terms] for account in self.accounts.all
-        }
-        known = {account: [ms for ms in times if ms is not None] for account, times in newest.items()}
-        return {account: (min(times), max(times)) for account, times in known.items() if times}
+    def _stored_until(self, account: Account, closed: int) -> int:
+        """Return the edge up to which results are stored: a closed interval may wait a moment for its result."""
+        edge = closed
+        for _ in range(GRACE_INTERVALS + 1):
+            if self._before(account, edge) is not None:
+                return edge
+            edge -= self.grid.interval_ms
+        return closed
 
-    def _derive_ranges(self, ranges: dict[str, tuple[int, int]], now_ms: int) -> list[Result]:
-        results: list[Result] = []
+    def _begun(self, now_ms: int) -> Ranges:
+        """Return where to begin after a start: what was open when we stopped may have been closed by the grace since."""
+        found: Ranges = {}
+        for account in self.accounts.all:
+            spans = [span for _, point in account.terms for span in self._unfinished(point, now_ms)]
+            if spans:
+                found[account.id] = spans
+        return found
+
+    def _unfinished(self, point: PointSpec, now_ms: int) -> list[tuple[int, int]]:
+        if point.role == "quantity":
+            amounts = self.series.amounts(point.name, now_ms - LONGEST_AMOUNT_MS, now_ms)
+            return [(amount.from_ms, min(amount.to_ms, now_ms)) for amount in amounts]
+        newest = self._newest(point, now_ms)
+        return [] if newest is None else [(newest, newest)]
+
+    def _work_off(self, ranges: Ranges, now_ms: int) -> Iterator[list[Result]]:
         for account in self.accounts.all:
             closed = self._closed_until(account, now_ms)
-            start, end = ranges.get(account.id, (closed, closed))
+            spans = list(ranges.get(account.id, ()))
             reached = self._reached.get(account.id)
             if reached is not None and reached < closed:
-                start, end = min(start, reached), max(end, closed)
-            if start >= closed and reached == closed and self._calm(account, start, end):
-                continue
-            if start < end or account.id in ranges:
-                results += self._derive_account(account, start, end, closed, now_ms)
+                spans.append((reached, closed))
+            for start, end in self._apart(spans):
+                if start >= closed and reached == closed and self._calm(account, start, end):
+                    continue
+                yield from self._pieces(account, start, end, closed, now_ms)
                 self._note_state(account, closed, now_ms)
             if account.id in ranges or reached is not None:
                 self._reached[account.id] = closed
-        return results
+
+    def _apart(self, spans: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+        """Return stretches in order, those that are close joined: live readings and a backlog stay two stretches."""
+        joined: list[tuple[int, int]] = []
+        for start, end in sorted(spans):
+            if joined and start <= joined[-1][1] + 2 * self.grid.interval_ms:
+                joined[-1] = joined[-1][0], max(end, joined[-1][1])
+            else:
+                joined.append((start, end))
+        return joined
+
+    def _pieces(self, account: Account, start: int, end: int, closed: int, now_ms: int) -> Iterator[list[Result]]:
+        """Derive a stretch piece by piece, each stored before the next begins."""
+        step = PIECE * self.grid.interval_ms
+        for begin in range(start, max(end, start + 1), step):
+            stop = min(begin + step, end)
+            yield self._store(self._derive_account(account, begin, stop, closed, now_ms))
 
     def _calm(self, account: Account, start: int, end: int) -> bool:
         """Whether what came lies in the open interval and only counts on, so that no closed interval can be touched by it."""
@@ -177,32 +253,57 @@ class Deriver:
         last = min(self.grid.ceil(end + 1), closed)
         if first >= last:
             return []
-        window = _Window.load(self.series, account, first, last, self._before(account, first))
-        if window.troubled:  # what looks so now may look different by readings further on
-            last = closed
-            window = _Window.load(self.series, account, first, last, self._before(account, first))
-        return self._revisions(account, window, first, last, closed, now_ms)
+        previous = self._before(account, first)
+        window = _Window.load(self.series, account, first, last, previous, now_ms)
+        while (further := self._look_ahead(window, account, last, closed)) > last:
+            last = further
+            window = _Window.load(self.series, account, first, last, previous, now_ms)
+        found, newest, changed = self._revisions(account, window, first, last, now_ms)
+        while changed and last < closed and self.series.results(last, last + 1, account.id):
+            first, last = last, min(last + RIPPLE * self.grid.interval_ms, closed)
+            window = _Window.load(self.series, account, first, last, newest, now_ms)
+            more, newest, changed = self._revisions(account, window, first, last, now_ms)
+            found += more
+        return found
 
     def _revisions(
-        self, account: Account, window: "_Window", first: int, last: int, closed: int, now_ms: int
-    ) -> list[Result]:
+        self, account: Account, window: "_Window", first: int, last: int, now_ms: int
+    ) -> tuple[list[Result], Result, bool]:
+        """Return the revisions of [first, last), its last result, and whether the registers' state after it is another now."""
         found: list[Result] = []
         known = {result.start_ms: result for result in self.series.results(first, last, account.id)}
-        newest: Result | None = None
         for begin, stop in self.grid.intervals(first, last):
             newest = self._result(account, window, begin, stop, now_ms)
             revised = _revised(newest, known.get(begin))
             found += [revised] if revised else []
-        following = self.series.results(last, last + 1, account.id) if last < closed else []
-        if following and _knots(newest) != _knots(known.get(last - self.grid.interval_ms)):
-            after = last + self.grid.interval_ms
-            further = _Window.load(self.series, account, last, after, newest)
-            found += self._revisions(account, further, last, after, closed, now_ms)
-        return found
+        return found, newest, _knots(newest) != _knots(known.get(last - self.grid.interval_ms))
+
+    def _look_ahead(self, window: "_Window", account: Account, last: int, closed: int) -> int:
+        """Return until when readings may change how what happened in a window is judged."""
+        wanted = last
+        for _, point in account.terms:
+            newest = self._newest(point, closed)
+            for event in window.tracks[point.name].events:
+                if event.kind in CALM or newest is None or newest <= last:
+                    continue
+                until = newest if event.kind == RegisterEventKind.UNRESOLVED else min(newest, event.end_ms + LOOK_MS)
+                returns = self._returns(point, last, until, float(event.before))
+                wanted = max(wanted, self.grid.ceil(returns + 1)) if returns is not None else wanted
+        return min(wanted, closed)
+
+    def _returns(self, point: PointSpec, after: int, until: int, level: float) -> int | None:
+        """Return when a register next shows at least `level`."""
+        for start in range(after, until + 1, LOOK_MS):
+            readings = self.series.samples(point.name, start, min(start + LOOK_MS, until + 1)).readings
+            for ms, value in readings:
+                if value >= level and not point.register.refuses(value):
+                    return ms
+        return None
 
     def _before(self, account: Account, start: int) -> Result | None:
         """Return the stored result of the interval that ends at `start`."""
-        return next(iter(self.series.results(start - self.grid.interval_ms, start, account.id)), None)
+        found = self.series.results(start - self.grid.interval_ms, start, account.id)
+        return next((result for result in found if self.grid.holds(result.start_ms, result.end_ms)), None)
 
     def _reach(self, account: Account, start: int, end: int) -> tuple[int, int]:
         """Return the edge to derive from and the reading to derive to: the readings around a touched stretch, and further back
@@ -228,9 +329,9 @@ class Deriver:
         while True:
             before = self.series.last_sample_before(point.name, reached)
             if before is None:
-                return self.grid.floor(reached)
+                return self.grid.floor(min(reached, _installed(point, start)))
             edge = self.grid.floor(before)
-            holding = next(iter(self.series.results(edge, edge + 1, account.id)), None)
+            holding = self._before(account, edge + self.grid.interval_ms)
             states = [knot for r in (holding, self._before(account, edge)) if (knot := _knots(r).get(point.name))]
             if states:
                 edge = min(edge, self.grid.floor(states[-1]["at"]))
@@ -247,6 +348,8 @@ class Deriver:
         coverage = _worst([part.coverage for part in parts], end - start)
         choice = account.choose(start) if account.choose is not None else None
         instruments, flags = self._instruments(account, start)
+        if choice is None and account.category is not None:
+            flags.add("no_factor")
         return Result(
             account=account.id,
             start_ms=start,
@@ -301,6 +404,11 @@ def _wanted(states: Sequence[dict[str, Any]], point: PointSpec, values: Sequence
     return min(wanted, default=None)
 
 
+def _installed(point: PointSpec, before_ms: int) -> int:
+    """Return when the last exchange before a time put the register there, whose initial reading is known; else that time."""
+    return max((e.at_ms for e in point.register.exchanges if e.at_ms <= before_ms), default=before_ms)
+
+
 def _falls(shown: float, values: Sequence[float], point: PointSpec) -> bool:
     for value in values:
         if shown - value > point.register.tolerance(shown):
@@ -325,21 +433,19 @@ class _Window:
     """(start, end, flag) that come from the readings themselves."""
 
     @classmethod
-    def load(cls, series: SeriesStore, account: Account, start: int, end: int, previous: Result | None) -> "_Window":
+    def load(
+        cls, series: SeriesStore, account: Account, start: int, end: int, previous: Result | None, now_ms: int
+    ) -> "_Window":
         """Read the points of an account over [start, end) and a reading beyond; `previous` is the result of the interval before."""
         knots = {point: knot for point, knot in _knots(previous).items() if knot}
         tracks: dict[str, Track] = {}
         flags: list[tuple[int, int, str]] = []
         for _, point in account.terms:
-            track, found = _track(series, point, start, end, knots.get(point.name))
+            track, found = _track(series, point, start, end, knots.get(point.name), now_ms)
             tracks[point.name] = track
             flags += found
             flags += [(event.start_ms, event.end_ms, event.kind.value) for event in track.events]
         return cls(tracks, knots, tuple(flags))
-
-    @property
-    def troubled(self) -> bool:
-        return any(event.kind not in CALM for track in self.tracks.values() for event in track.events)
 
     def edges(self, start: int, end: int) -> dict[str, dict[str, Any]]:
         """Return per point the readings the interval's edges rest on, and the register's state at its end."""
@@ -367,7 +473,7 @@ def _knot(track: Track, end: int, earlier: dict[str, Any] | None) -> dict[str, A
         "at": at,
         "shown": plain(exact(shown)),
         "first": track.begins_at(at) and (earlier is None or (earlier["first"] and earlier["at"] == at)),
-        "open": [fall for fall in kept if float(fall[1]) > shown],
+        "open": [fall for fall in kept if float(fall[1]) > shown][-OPEN_FALLS:],
     }
 
 
@@ -375,7 +481,7 @@ _FALLS = frozenset({RegisterEventKind.UNRESOLVED, RegisterEventKind.ROLLOVER})
 
 
 def _track(
-    series: SeriesStore, point: PointSpec, start: int, end: int, knot: dict[str, Any] | None
+    series: SeriesStore, point: PointSpec, start: int, end: int, knot: dict[str, Any] | None, now_ms: int
 ) -> tuple[Track, list[tuple[int, int, str]]]:
     if point.role == "quantity":
         amounts = series.amounts(point.name, start, end)
@@ -388,8 +494,9 @@ def _track(
     spec = point.register
     if knot:
         readings = [(knot["at"], float(knot["shown"])), *(reading for reading in readings if reading[0] > knot["at"])]
-    if before is not None:  # an exchange up to the first reading at hand has been counted already
-        spec = replace(spec, exchanges=tuple(e for e in spec.exchanges if e.at_ms > before))
+    # An exchange up to the first reading at hand has been counted already; one to come has not happened.
+    since = before if before is not None else _installed(point, readings[0][0]) - 1 if readings else now_ms
+    spec = replace(spec, exchanges=tuple(e for e in spec.exchanges if since < e.at_ms <= now_ms))
     return register_track(readings, spec, resumed=knot is not None and not knot["first"]), _sample_flags(samples)
 
 

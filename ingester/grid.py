@@ -30,6 +30,10 @@ class Grid:
         """Return the first interval edge at or after `ms`."""
         return self.floor(ms + self.interval_ms - 1)
 
+    def holds(self, start_ms: int, end_ms: int) -> bool:
+        """Whether [start, end) is an interval of this grid; results of an earlier one stay stored and are not shown."""
+        return end_ms - start_ms == self.interval_ms and self.floor(start_ms) == start_ms
+
     def intervals(self, start_ms: int, end_ms: int) -> Iterator[tuple[int, int]]:
         """Yield the intervals that start in [start, end); both are edges."""
         for start in range(start_ms, end_ms, self.interval_ms):

@@ -229,7 +229,8 @@ class Judge:
             if point.role == "counter" and account.choose is not None and account.part_of is None:
                 signs = total(Decimal(sign) for sign, term in account.terms if term.name == point.name)
                 counted = convert(EXACT.multiply(excess, signs), point.unit, account.unit)
-                found.append(account.choose(ms).ratio.tonnes(counted) * 1000)
+                choice = account.choose(ms)
+                found += [choice.ratio.tonnes(counted) * 1000] if choice else []
         return total(found) if found else None
 
     def _expectation(self, rule: Rule, start_ms: int, end_ms: int) -> Decimal | None:

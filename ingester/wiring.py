@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 from ingester.accounts import Account, Accounts, FactorChoice, PointSpec
 from ingester.grid import Grid
 from ingester.store.contract import FactorUse
+from metering.errors import UnknownFactor
 from metering.expression import Expression
 from metering.factor import FactorSet, Row
 from metering.profile import Bilingual
@@ -98,12 +99,15 @@ def _digest(*parts: object) -> str:
 
 def _chooser(
     source: SourceSection, unit: Unit, density: Quantity | None, sets: Sets, grid: Grid
-) -> Callable[[int], FactorChoice]:
+) -> Callable[[int], FactorChoice | None]:
     """Return the factor in force at a time. A grid factor is chosen by the data year, the others have none."""
 
     @cache
-    def of_year(year: int) -> FactorChoice:
-        return _choice(source_factor(source, unit, density, sets, year), sets)
+    def of_year(year: int) -> FactorChoice | None:
+        try:
+            return _choice(source_factor(source, unit, density, sets, year), sets)
+        except UnknownFactor:  # of a year before the set's first: the activity is known, its emission is not
+            return None
 
     return lambda start_ms: of_year(grid.year(start_ms))
 

@@ -12,6 +12,7 @@ Promises
 Rules and their sources: the specification's clause 8.5 (missing and abnormal data) and the peers' bug reports behind them.
 """
 
+import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -79,7 +80,7 @@ class RegisterSpec:
     def tolerance(self, value: float) -> float:
         """Return the decrease at `value` that is still jitter."""
         step = abs(value) * 2.0**-23 if self.float32 else float(self.resolution or 0)
-        return max(step, abs(value) * 1e-9)
+        return max(step, abs(value) * 1e-9) + 4 * math.ulp(value)  # one step, as doubles subtract it
 
     def plausible(self, counted: float, elapsed_ms: int) -> bool:
         """Whether `counted` in `elapsed_ms` is possible. Without a known maximum: at most a tenth of the modulus, or anything."""
@@ -134,6 +135,7 @@ class Track:
     def counted(self, start_ms: int, end_ms: int) -> Decimal | None:
         """Return what was counted in [start, end), or None where nothing is known of it."""
         touching = [seg for seg in self.segments if seg.times[0] < end_ms and seg.times[-1] > start_ms]
+        touching = [seg for seg in touching if seg.times[0] < seg.times[-1]]  # one reading alone says nothing
         if not touching:
             return None
         parts = (EXACT.subtract(seg.at(end_ms), seg.at(start_ms)) for seg in touching)
@@ -209,6 +211,8 @@ class _Judge:
     shown: list[float] = field(default_factory=list)
     """The register's shown value at each accepted time (its running maximum)."""
     offsets: list[tuple[int, Decimal]] = field(default_factory=list)
+    _highest_of: Sequence[tuple[int, float]] | None = None
+    _highest: list[float] = field(default_factory=list)
     run_from: int = 0
     """Since this index no rollover or exchange: shown never falls from here on."""
 
@@ -289,11 +293,23 @@ class _Judge:
 
     def _comes_back(self, readings: Sequence[tuple[int, float]], i: int) -> int | None:
         last, last_ms = self.shown[-1], self.times[-1]
+        if self._highest_after(readings, i) < last:
+            return None
         for k in range(i + 1, len(readings)):
             ms, value = readings[k]
             if value >= last:
                 return k if self._could_return(value - last, ms - last_ms) else None
         return None
+
+    def _highest_after(self, readings: Sequence[tuple[int, float]], i: int) -> float:
+        """Return the highest value after reading `i`; prepared once, so that a register that falls again and again stays cheap."""
+        if self._highest_of is not readings:
+            highest, found = -math.inf, [-math.inf]
+            for _, value in reversed(readings):
+                highest = max(highest, value)
+                found.append(highest)
+            self._highest_of, self._highest = readings, found[::-1]
+        return self._highest[i + 1]
 
     def _could_return(self, counted: float, elapsed_ms: int) -> bool:
         return self.spec.max_per_hour is None or self.spec.plausible(counted, elapsed_ms)

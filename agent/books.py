@@ -124,21 +124,25 @@ class Books:
 
     def put(self, drafts: list[Batch]) -> list[Sealed]:
         self._absorb()
-        drafts = with_losses(drafts, joined(self._untold))
         if self._ring is not None:
             self._try_disk()
         rows = self._store(drafts) if self._ring is None else None
         if rows is None and self._ring is not None:
-            rows = self._ring.put(drafts, self._world.now_ms())
-        self._untold = []
+            rows = self._ring.put(self._telling(drafts), self._world.now_ms())
+            self._untold = []
         return rows or []
+
+    def _telling(self, drafts: list[Batch]) -> list[Batch]:
+        """Return the drafts with the losses found until now; these are told only when the put succeeds."""
+        return with_losses(drafts, joined(self._untold))
 
     def _store(self, drafts: list[Batch]) -> list[Sealed] | None:
         """Commit the drafts; once more on a fresh handle after a failure; None when the disk is away."""
         for attempt in (1, 2):
             try:
                 ledger = self._ledger or self._open_ledger()
-                rows = ledger.put(drafts, self._world.now_ms())
+                rows = ledger.put(self._telling(drafts), self._world.now_ms())
+                self._untold = []
                 self._last_id = ledger.last_id
                 return rows
             except StoreFailed as error:

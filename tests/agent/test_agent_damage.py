@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from agent.books import OutboxSettings
-from agent.outbox import open_outbox
+from agent.outbox import Outbox, open_outbox
 from agent.sealed import Sealed
 from metering.wire import Batch, Lost, Receipt, decode_batch, unpack
 
@@ -101,3 +101,29 @@ async def test_salvaged_batches_keep_their_identity_and_a_new_stream_begins(
     aside = [path.name for path in outbox_settings.path.parent.glob("*.damaged-*")]
     assert aside, "the damaged file is kept"
     assert after[-2].seq == 1
+
+
+async def test_losses_found_in_the_middle_of_a_put_are_told(world, outbox_settings, draft: Draft) -> None:
+    async with open_outbox(outbox_settings, world) as outbox:
+        for n in range(100):
+            await outbox.put([draft(200, seed=n + 1)])
+        ruin_behind_its_back(outbox, outbox_settings.path)
+        news = await outbox.put([draft(200, seed=9999)]) + await outbox.put([draft(200, seed=9998)])
+        assert (await outbox.health()).set_aside
+        kept = {row.seq for row in await outbox.unreceipted_after(0, 1000) if row.stream != news[0].stream}
+    told = {seq for loss in losses_in(news) for seq in range(loss.from_seq, loss.to_seq + 1)}
+    assert told
+    assert told == set(range(1, max(kept) + 1)) - kept
+
+
+def ruin_behind_its_back(outbox: Outbox, path: Path) -> None:
+    """Zero the root of the batches and some of them, so that the next put meets it."""
+    ledger = outbox._books._ledger
+    assert ledger is not None
+    ledger._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    (root,) = ledger._db.execute("SELECT rootpage FROM sqlite_schema WHERE name='batches'").fetchone()
+    with path.open("r+b") as file:
+        for page, count in ((root - 1, 1), (30, 20)):
+            file.seek(page * 4096)
+            file.write(bytes(count * 4096))
+    ledger._db.execute("PRAGMA shrink_memory")

@@ -29,7 +29,7 @@ class Wire(Protocol):
             One answer per request, as soon as it is there; a failed one carries its error and None for each of its points.
 
         Raises:
-            LineDown: the line or connection could not be opened; no meter on it can be asked.
+            LineDown: the line or connection could not be opened, or this meter must be left alone: it was not asked.
         """
         ...
 
@@ -37,7 +37,7 @@ class Wire(Protocol):
 
 
 class LineDown(Exception):
-    """The line itself cannot be opened, or waits before it is tried again; `error` says why."""
+    """The line cannot be opened, or waits before it or the meter is tried again; `error` says why."""
 
     def __init__(self, error: MeterError) -> None:
         self.error = error

@@ -1,8 +1,9 @@
 """An exchange line: bytes out, bytes in, one request at a time, on a port or connection that is ours alone.
 
 After a timeout or a frame that was not the answer, whatever still arrives is thrown away before the next request: on a
-serial line by waiting until it is quiet, on a connection by opening a new one. So a late reply never becomes another
-register's value.
+serial line by waiting until it is quiet, on a connection by opening a new one. Where a reply does not name its request
+(Modbus RTU), a meter that was silent is left alone for a while besides, until its late reply must have come; the other
+meters' replies are told apart by their unit number. So a late reply never becomes another register's value.
 """
 
 from collections.abc import AsyncIterator, Sequence
@@ -11,12 +12,14 @@ from agent.answer import Answer, LineDown, refused
 from agent.breaker import backoff_s
 from agent.counters import LineCounters
 from agent.wiring import Line, Meter
-from drivers.contract import ExchangeDriver, ExchangeLine, Request
+from drivers.contract import ExchangeDriver, ExchangeLine, Request, replies_are_distinct
 from link.world import Channel, World
 from metering.errors import BadFrame, MeterError, MeterRefused, MeterSilent, MeterUnreachable
 from metering.text import Text
 
 LONGEST_REOPEN_S = 10.0
+_SHORTEST_HOLD_S = 2.0
+_HOLD_TIMEOUTS = 3
 _LONGEST_REPLY = 4096
 _QUIET_S = 0.05
 _LONGEST_DRAIN_S = 1.0
@@ -31,6 +34,8 @@ class ExchangeWire:
         self._world = world
         self._silence_s = driver.silence_s(settings)
         self._requests = {meter.id: list(driver.plan(settings, meter.plan)) for meter in line.meters}
+        self._held_until_s: dict[str, float] = {}
+        """Meters whose late reply may still come."""
         self._channel: Channel | None = None
         self._fresh = False
         """Whether nothing was asked yet on the open channel."""
@@ -41,6 +46,8 @@ class ExchangeWire:
         self.counters = LineCounters()
 
     async def poll(self, meter: Meter) -> AsyncIterator[Answer]:
+        if self._world.uptime() < self._held_until_s.get(meter.id, 0.0):
+            raise LineDown(MeterSilent(_HELD))
         error: MeterError | None = None
         for request in self._requests[meter.id]:
             if isinstance(error, MeterSilent | MeterUnreachable):
@@ -48,6 +55,9 @@ class ExchangeWire:
             else:
                 answer = await self._answer(request)
                 error = answer.error
+                if isinstance(error, MeterSilent) and not replies_are_distinct(request):
+                    hold_s = max(_SHORTEST_HOLD_S, _HOLD_TIMEOUTS * self._settings.timeout)
+                    self._held_until_s[meter.id] = self._world.uptime() + hold_s
                 yield answer
 
     async def _answer(self, request: Request) -> Answer:
@@ -178,6 +188,9 @@ class ExchangeWire:
 
     def requests(self, meter: Meter) -> Sequence[Request]:
         return self._requests[meter.id]
+
+
+_HELD = Text("等待可能迟到的应答，暂不询问", "not asked while a late reply may still come")
 
 
 def _silent(received: int, timeout_s: float) -> Text:

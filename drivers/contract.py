@@ -112,6 +112,24 @@ class Request(Protocol):
         ...
 
 
+def replies_are_distinct(request: Request) -> bool:
+    """Return whether a reply names the request it answers, by a transaction id or the data's own address.
+
+    A request says so with an attribute `replies_are_distinct`; without it the answer is no: a late reply could then pass
+    for the reply to the meter's next request, so the line owner leaves a meter alone for a while after a time-out.
+    """
+    return getattr(request, "replies_are_distinct", False) is True
+
+
+def replies_are_distinct(request: Request) -> bool:
+    """Return whether a reply names the request it answers, by a transaction id or the data's own address.
+
+    A request says so with an attribute `replies_are_distinct`; without it the answer is no: a late reply could then pass
+    for the reply to the meter's next request, so the line owner leaves a meter alone for a while after a time-out.
+    """
+    return getattr(request, "replies_are_distinct", False) is True
+
+
 class Session(Protocol):
     """A connection the protocol's library owns. After any MeterUnreachable it is closed and opened anew."""
 

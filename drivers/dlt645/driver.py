@@ -33,6 +33,10 @@ SILENCE_S = 0.02
 class DataRead:
     """The read of one DI of one meter."""
 
+    replies_are_distinct = True
+
+    replies_are_distinct = True
+
     def __init__(self, number: str, di: str, layout: Layout, measure: Measure) -> None:
         self._number = number
         self._di = bytes.fromhex(di)[::-1]

@@ -2,7 +2,9 @@
 
 import asyncio
 import itertools
+import struct
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -52,6 +54,16 @@ def bench(wired: Wired, world: Any) -> Callable[..., Bench]:
         return Bench(wired(*args), world, wire, where)
 
     return make
+
+
+@pytest.fixture
+def apart(tmp_path: Path) -> None:
+    """Write apart.yaml: the profile with its second register far away."""
+    (tmp_path / "apart.yaml").write_text(
+        "vendor: x\nmodel: y\nkind: electricity\nprotocol: modbus\ndefaults: {fc: 3, type: f32}\n"
+        "points:\n  energy: {address: 0, unit: kWh, role: counter}\n  power: {address: 500, unit: kW, role: gauge}\n"
+        "source: {title: made up}\nstatus: unverified\n"
+    )
 
 
 TWO = """m1: {line: a, profile: profile.yaml, interval: 1 s, unit: 1}
@@ -113,6 +125,59 @@ def test_f21_a_late_reply_never_becomes_the_next_value(bench, fakes, in_virtual_
     values = [value for _, _, point, value, _ in line.sink.readings if point == "energy"]
     assert values == [float(n) for n in range(1, count + 1) if n % 5]
     assert wire.opened == 1 + (count - 1) // 5, "a new connection after each"
+
+
+LATE_RTU = "a: {driver: modbus, serial: /dev/x, timeout: 300 ms}"
+BLOCKS = {0: 100000.0, 500: 7.0}
+"""Two registers too far apart for one request, whose replies look alike."""
+
+
+def late_rtu_meter(late_s: float, fakes: Any) -> tuple[Any, list[float]]:
+    """A gateway that answers in order; every fifth read of the second register by unit 1 takes `late_s`."""
+    times: list[float] = []
+    free_at = 0.0
+
+    def meter(frame: bytes) -> list[tuple[float, bytes]]:
+        nonlocal free_at
+        now, address = asyncio.get_running_loop().time(), int.from_bytes(frame[2:4], "big")
+        slow = False
+        if frame[0] == 1 and address == 500:
+            times.append(now)
+            slow = len(times) % 5 == 0
+        free_at = max(free_at if frame[0] == 1 else now, now) + (late_s if slow else 0.02)
+        return [(free_at - now, rtu_reply(frame, struct.pack(">f", BLOCKS[address])))]
+
+    return fakes.Wire(meter), times
+
+
+@pytest.mark.parametrize("late_s", [0.5, 0.8, 0.985, 1.2, 1.5, 2.2])
+def test_f22_a_late_rtu_reply_never_becomes_another_registers_value(
+    bench, fakes, in_virtual_time, apart, late_s
+) -> None:
+    wire, asked = late_rtu_meter(late_s, fakes)
+    line = bench(wire, LATE_RTU, TWO.replace("profile.yaml", "apart.yaml"), where="/dev/x")
+    in_virtual_time(line.run(60.5))
+    good = [(point, value) for _, _, point, value, _ in line.sink.readings if value is not None]
+    assert set(good) == {("energy", 100000.0), ("power", 7.0)}
+    assert len(asked) > 20
+    waited = [later - earlier for earlier, later in zip(asked[4::5], asked[5::5], strict=False)]
+    assert all(wait >= 2.3 for wait in waited), "left alone after each time-out"
+    first, second = line.owner.meters["m1"], line.owner.meters["m2"]
+    assert second.read == second.expected, "the others go on"
+    assert first.missed["timeout"] == first.expected - first.read > 0
+    assert first.missed["breaker"] == 0
+
+
+def test_f22_a_reply_that_names_its_request_needs_no_wait(bench, fakes, in_virtual_time) -> None:
+    asked: list[float] = []
+
+    def meter(frame: bytes) -> list[tuple[float, bytes]]:
+        asked.append(asyncio.get_running_loop().time())
+        return [] if len(asked) == 3 else [(0.01, fakes.modbus_reply(frame))]
+
+    line = bench(fakes.Wire(meter))
+    in_virtual_time(line.run(10.5))
+    assert line.owner.meters["m1"].missed["timeout"] == 1
 
 
 def test_f23_a_frame_that_is_not_the_answer_is_refused(bench, fakes, in_virtual_time) -> None:
@@ -218,8 +283,8 @@ def test_serial_requests_keep_their_silence(bench, fakes, in_virtual_time) -> No
     assert min(waits) >= 3.5 * 10 / 1200 - 1e-6
 
 
-def rtu_reply(frame: bytes) -> bytes:
-    data = frame[:2] + b"\x08" + bytes(8)
+def rtu_reply(frame: bytes, payload: bytes = bytes(8)) -> bytes:
+    data = frame[:2] + bytes([len(payload)]) + payload
     crc = 0xFFFF
     for byte in data:
         crc ^= byte

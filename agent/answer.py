@@ -30,6 +30,7 @@ class Wire(Protocol):
 
         Raises:
             LineDown: the line or connection could not be opened, or this meter must be left alone: it was not asked.
+            Exception: a fault in the driver. Neither is raised once an answer was yielded; the rest is then refused.
         """
         ...
 
@@ -42,6 +43,16 @@ class LineDown(Exception):
     def __init__(self, error: MeterError) -> None:
         self.error = error
         super().__init__(str(error))
+
+
+class DriverFault(MeterError):
+    """A driver raised what it must not: `fault`."""
+
+    cause = "error"
+
+    def __init__(self, fault: Exception) -> None:
+        self.fault = fault
+        super().__init__(repr(fault))
 
 
 def refused(points: Sequence[str], measured_ms: int, error: MeterError) -> Answer:

@@ -8,7 +8,7 @@ meters' replies are told apart by their unit number. So a late reply never becom
 
 from collections.abc import AsyncIterator, Sequence
 
-from agent.answer import Answer, LineDown, refused
+from agent.answer import Answer, DriverFault, LineDown, refused
 from agent.breaker import backoff_s
 from agent.counters import LineCounters
 from agent.wiring import Line, Meter
@@ -48,17 +48,32 @@ class ExchangeWire:
     async def poll(self, meter: Meter) -> AsyncIterator[Answer]:
         if self._world.uptime() < self._held_until_s.get(meter.id, 0.0):
             raise LineDown(MeterSilent(_HELD))
-        error: MeterError | None = None
-        for request in self._requests[meter.id]:
-            if isinstance(error, MeterSilent | MeterUnreachable):
-                yield refused(request.points, self._world.now_ms(), error)
+        first, *rest = self._requests[meter.id]
+        answer = await self._answer(first)
+        self._hold(meter, first, answer)
+        yield answer
+        for request in rest:
+            if isinstance(answer.error, MeterSilent | MeterUnreachable | DriverFault):
+                answer = refused(request.points, self._world.now_ms(), answer.error)
             else:
-                answer = await self._answer(request)
-                error = answer.error
-                if isinstance(error, MeterSilent) and not replies_are_distinct(request):
-                    hold_s = max(_SHORTEST_HOLD_S, _HOLD_TIMEOUTS * self._settings.timeout)
-                    self._held_until_s[meter.id] = self._world.uptime() + hold_s
-                yield answer
+                answer = await self._further_answer(request)
+                self._hold(meter, request, answer)
+            yield answer
+
+    def _hold(self, meter: Meter, request: Request, answer: Answer) -> None:
+        """Leave a silent meter alone where its late reply could pass for the reply to another request."""
+        if isinstance(answer.error, MeterSilent) and not replies_are_distinct(request):
+            hold_s = max(_SHORTEST_HOLD_S, _HOLD_TIMEOUTS * self._settings.timeout)
+            self._held_until_s[meter.id] = self._world.uptime() + hold_s
+
+    async def _further_answer(self, request: Request) -> Answer:
+        """Ask what follows a first answer, which is taken already: what goes wrong now must not hide it."""
+        try:
+            return await self._answer(request)
+        except LineDown as down:
+            return refused(request.points, self._world.now_ms(), down.error)
+        except Exception as fault:  # noqa: BLE001 - logged by the line's owner
+            return refused(request.points, self._world.now_ms(), DriverFault(fault))
 
     async def _answer(self, request: Request) -> Answer:
         try:

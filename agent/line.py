@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from heapq import heappop, heappush
 from typing import Protocol, cast
 
-from agent.answer import Answer, LineDown, Wire
+from agent.answer import Answer, DriverFault, LineDown, Wire
 from agent.breaker import Breaker
 from agent.counters import LineCounters, MeterCounters
 from agent.exchange import ExchangeWire
@@ -57,6 +57,8 @@ class _Polled:
         self.breaker = Breaker(shortest_s=meter.interval_ms / 1000)
         self.counters = MeterCounters()
         self.due = Due(0, 0.0)
+        self.fault = ""
+        """The driver's fault that the log has already."""
 
 
 class LineOwner:
@@ -136,20 +138,27 @@ class LineOwner:
                     taken.append(answer.measured_ms)
         except LineDown as down:
             self._end(polled, taken, failed, down.error, tried=False)
-        except Exception as error:
-            if polled.counters.detail != repr(error):
-                log.exception("%s: fault in the driver", polled.meter.id)
-            self._end(polled, taken, failed, _DriverFault(repr(error)), tried=True)
+        except Exception as error:  # noqa: BLE001 - one meter never stops the others; logged once
+            fault = DriverFault(error)
+            self._log_fault(polled, fault)
+            self._end(polled, taken, failed, fault, tried=True)
         else:
             self._end(polled, taken, failed, failed[0].error if failed else None, tried=True)
 
     @staticmethod
-    def _account(polled: _Polled, answer: Answer) -> None:
+    def _log_fault(polled: _Polled, fault: DriverFault) -> None:
+        if polled.fault != str(fault):
+            polled.fault = str(fault)
+            log.error("%s: fault in the driver", polled.meter.id, exc_info=fault.fault)
+
+    def _account(self, polled: _Polled, answer: Answer) -> None:
         if answer.error is None:
             polled.counters.ok += 1
             polled.counters.round_trips_ms.append(answer.round_trip_ms)
         else:
             polled.counters.failures[answer.error.cause] += 1
+            if isinstance(answer.error, DriverFault):
+                self._log_fault(polled, answer.error)
 
     def _end(
         self, polled: _Polled, taken: list[int], failed: list[Answer], error: MeterError | None, tried: bool
@@ -200,7 +209,3 @@ class LineOwner:
             log.info("meter %s %s", polled.meter.id, "is back" if was_silent else "answers")
             counters.silent_since_ms, counters.cause, counters.detail = None, "", ""
         self._changed()
-
-
-class _DriverFault(MeterError):
-    cause = "error"

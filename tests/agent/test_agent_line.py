@@ -12,6 +12,7 @@ import pytest
 from agent.gaps import GapBook
 from agent.line import LineOwner
 from agent.wiring import Wiring
+from metering.reading import Quality
 from metering.wire import Gap
 
 Wired = Callable[..., Wiring]
@@ -244,6 +245,67 @@ def test_f17_a_fault_in_a_driver_is_the_meters_alone(bench, fakes, in_virtual_ti
     in_virtual_time(line.run(30.2))
     assert line.owner.meters["m1"].read == 30
     assert line.owner.meters["m2"].missed["error"] >= 3
+    assert sum("fault in the driver" in record.message for record in caplog.records) == 1
+
+
+FAR_APART = "m1: {line: a, profile: apart.yaml, interval: 1 s}"
+
+
+def test_f20_a_line_lost_between_two_requests_costs_the_second_only(bench, fakes, in_virtual_time, apart) -> None:
+    """The gateway hangs up on every third read of the second register and is not there again for 0.4 s."""
+    seconds = 0
+
+    def meter(frame: bytes) -> list[tuple[float, bytes]]:
+        nonlocal seconds
+        second = frame[8:10] != b"\0\0"
+        seconds += second
+        if second and seconds % 3 == 0:
+            wire.refuses = "refused"
+            asyncio.get_running_loop().call_later(0.4, setattr, wire, "refuses", "")
+            return [(0.01, fakes.LOST)]
+        return [(0.01, fakes.modbus_reply(frame))]
+
+    wire = fakes.Wire(meter)
+    line = bench(wire, 'a: {driver: modbus, tcp: "meter:502"}', FAR_APART)
+    in_virtual_time(line.run(20.5))
+    first = sum(frame[8:10] == b"\0\0" for _, frame in wire.requests)
+    counters = line.owner.meters["m1"]
+    marks = [quality for _, _, point, value, quality in line.sink.readings if point == "power" and value is None]
+    assert counters.read == len(line.sink.of("m1")) == first
+    assert len(marks) == counters.failures["unreachable"] == seconds // 3 > 3
+    assert set(marks) == {int(Quality.BAD)}
+    assert len(line.sink.of("m1", "power")) == first - len(marks)
+
+
+def test_f17_a_fault_after_a_first_answer_leaves_marks_and_is_logged_once(
+    bench, fakes, in_virtual_time, apart, caplog
+) -> None:
+    def meter(frame: bytes) -> list[tuple[float, bytes]]:
+        if frame[8:10] != b"\0\0":
+            raise ZeroDivisionError("planted")
+        return [(0.01, fakes.modbus_reply(frame))]
+
+    line = bench(fakes.Wire(meter), 'a: {driver: modbus, tcp: "meter:502"}', FAR_APART)
+    in_virtual_time(line.run(30.2))
+    counters = line.owner.meters["m1"]
+    assert counters.read == counters.failures["error"] == 30
+    assert sum(point == "power" and value is None for _, _, point, value, _ in line.sink.readings) == 30
+    assert sum("fault in the driver" in record.message for record in caplog.records) == 1
+
+
+def test_f17_a_fault_of_a_silent_meter_is_logged_once(bench, fakes, in_virtual_time, caplog) -> None:
+    asked = 0
+
+    def meter(frame: bytes) -> list[tuple[float, bytes]]:
+        nonlocal asked
+        asked += 1
+        if asked > 1:
+            raise ZeroDivisionError("planted")
+        return []
+
+    line = bench(fakes.Wire(meter))
+    in_virtual_time(line.run(60.2))
+    assert line.owner.meters["m1"].missed["error"] > 3
     assert sum("fault in the driver" in record.message for record in caplog.records) == 1
 
 

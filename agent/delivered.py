@@ -31,13 +31,9 @@ class Delivered:
             self.known.add(*span)
             self._unwritten.append(span)
 
-    @property
-    def waiting(self) -> bool:
-        """Whether something is known here that the file does not say yet."""
-        return bool(self._unwritten)
-
-    def write(self, now_ms: int) -> None:
-        """Write what waits, inside the caller's transaction."""
+    def write(self, now_ms: int) -> int | None:
+        """Write what waits, inside the caller's transaction; return the lowest id written."""
+        lowest = min((first for first, _ in self._unwritten), default=None)
         for first, last in self._unwritten:
             newest = self._db.execute("SELECT * FROM delivered ORDER BY first_id DESC LIMIT 1").fetchone()
             at_ms = now_ms
@@ -46,6 +42,7 @@ class Delivered:
             self._db.execute(
                 "INSERT OR REPLACE INTO delivered VALUES(?,?,?,?)", (first, last, at_ms, _crc(first, last, at_ms))
             )
+        return lowest
 
     def written(self) -> None:
         """Say that the transaction of `write` was committed."""

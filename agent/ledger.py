@@ -207,7 +207,8 @@ class Ledger:
             return self._room.fits([len(row.payload) for row in rows])
 
     def _make_room(self, rows: Sequence[Sealed]) -> list[Lost]:
-        return joined(lost(self._room.make([len(row.payload) for row in rows], self.last_id), "full"))
+        given_up = self._room.make([len(row.payload) for row in rows], self.last_id)
+        return joined(lost([row for row in given_up if row.id not in self._delivered.known], "full"))
 
     def _insert(self, rows: Sequence[Sealed], how: str = "ABORT") -> None:
         self._db.executemany(f"INSERT OR {how} INTO batches VALUES(?,?,?,?,?,?,?,?)", [columns_of(row) for row in rows])
@@ -218,8 +219,8 @@ class Ledger:
         with store_errors(self.path):
             self._db.execute("BEGIN IMMEDIATE")
             try:
-                if receipts:
-                    self._delivered.write(now_ms)
+                if receipts and (lowest := self._delivered.write(now_ms)) is not None:
+                    self._room.delivered_from(lowest)
                 yield
                 self._db.execute("COMMIT")
             except BaseException:

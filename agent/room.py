@@ -47,9 +47,11 @@ class Room:
 
     def drop_delivered(self, newest_id: int, before_ms: int | None = None) -> int:
         """Delete up to a chunk of delivered batches, oldest first; return how many."""
+        limit_ms = before_ms if before_ms is not None else 1 << 62
+        reach = min(newest_id, self._first_kept(limit_ms))
         ranges = self._db.execute(
             "SELECT first_id, last_id FROM delivered WHERE last_id > ? AND at_ms < ? ORDER BY first_id",
-            (self._purged_to, before_ms if before_ms is not None else 1 << 62),
+            (self._purged_to, limit_ms),
         )
         for first, last in ranges.fetchall():
             gone = self._db.execute(
@@ -58,9 +60,20 @@ class Room:
             ).rowcount
             if gone:
                 return gone
-            if last < newest_id:
+            if last < reach:
                 self._purged_to = last
         return 0
+
+    def _first_kept(self, limit_ms: int) -> int:
+        """Return the first id that was delivered too lately to be deleted."""
+        (first,) = self._db.execute(
+            "SELECT min(first_id) FROM delivered WHERE last_id > ? AND at_ms >= ?", (self._purged_to, limit_ms)
+        ).fetchone()
+        return first if first is not None else 1 << 62
+
+    def delivered_from(self, first_id: int) -> None:
+        """Look again at what was delivered from this id on: receipts do not come in order."""
+        self._purged_to = min(self._purged_to, first_id - 1)
 
     def _drop_oldest(self, newest_id: int) -> list[Sealed]:
         sql = SELECT + "WHERE id < ? ORDER BY id LIMIT ?"

@@ -109,6 +109,30 @@ async def test_delivered_batches_go_after_their_time(world, outbox_settings, dra
         assert (await outbox.put([draft()]))[0].seq == 6
 
 
+async def test_a_backlog_receipted_after_the_live_batches_goes_too_and_is_never_called_lost(
+    world, outbox_settings, draft: Draft
+) -> None:
+    settings = replace(outbox_settings, max_size=2 << 20, keep_delivered_s=60.0)
+    async with open_outbox(settings, world) as outbox:
+        stream = (await outbox.put([draft() for _ in range(100)]))[0].stream
+        outbox.settle(Receipt(stream=stream, through=0, also=list(range(51, 100))))
+        await outbox.tidy()
+        world.wall_offset_ms += 100_000
+        await outbox.tidy()
+        outbox.settle(Receipt(stream=stream, through=50))
+        await outbox.tidy()
+        assert [row.seq for row in await outbox.stretch(stream, 1, 99)] == list(range(1, 51)), "not kept long enough"
+        world.wall_offset_ms += 100_000
+        await outbox.tidy()
+        assert await outbox.stretch(stream, 1, 99) == []
+        outbox.settle(Receipt(stream=stream, through=100))
+        events = []
+        while not events:
+            rows = await outbox.put([draft(500, seed=n + 1) for n in range(16)])
+            events = [event for row in rows for event in batch_of(row).events]
+    assert min(event.from_seq for event in events if isinstance(event, Lost)) == 101
+
+
 # -- size
 
 

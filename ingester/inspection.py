@@ -4,11 +4,12 @@ Promises
     * A batch of wrong shape or of another agent's topic is refused whole, with its reason.
     * A meter belongs to one agent: the one it is bound to by configuration, else the first to send it. Others' readings of it,
       and readings in a unit that cannot be converted, are left in the body and said once; the rest of the batch is used.
+    * A reading at a time that cannot be is kept as a bad value: it never counts.
 """
 
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
 import msgspec
 
@@ -17,12 +18,18 @@ from ingester.store.sampling import convertible
 from link.world import Message
 from metering.errors import MalformedBatch
 from metering.expression import POINT
+from metering.reading import Quality
 from metering.wire import ID, Batch, Exchange, Gap, Key, Lost, Seal, Thinned, Topics, decode_batch, digest, unpack
 
 log = logging.getLogger(__name__)
 
 LARGEST = 2**53
 """Times and numbers beyond this are garbage, and would not fit the store."""
+EARLIEST_MS = 946_684_800_000
+"""2000-01-01: what is dated before it was dated by a clock that never was set."""
+AHEAD_MS = 300_000
+"""How far in our future a reading may lie."""
+IMPOSSIBLE_TIME = "readings before 2000 or more than 5 min in the future: kept, not counted"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +73,33 @@ class Inspector:
             for point, reason in refused.items()
             if self._first_time(agent, reason)
         ]
+        used = _without(batch, refused)
+        dated = _dated(used, received_ms)
+        if dated is not used and self._first_time(agent, IMPOSSIBLE_TIME):
+            reasons.append(Refused(agent, received_ms, IMPOSSIBLE_TIME, _name(batch)))
         self._note_unknown_meters(batch)
-        return Arrived(_without(batch, refused), body, digest(body), received_ms), reasons
+        return Arrived(dated, body, digest(body), received_ms), reasons
+
+    def claim(self, sound: Iterable[Arrived]) -> tuple[list[Arrived], list[Refused]]:
+        """Give each meter that is nobody's to the first of these to send it: they are sound and about to be committed.
+
+        What a later one of them sends of it is left out, with the reason.
+        """
+        kept: list[Arrived] = []
+        contested: list[Refused] = []
+        for arrived in sound:
+            batch = arrived.batch
+            owners = {point: self._owner(point.partition("/")[0], batch.agent) for point, _ in batch.points}
+            lost = {
+                point: f"meter {point.partition('/')[0]} belongs to agent {owner}"
+                for point, owner in owners.items()
+                if owner != batch.agent
+            }
+            for point in owners.keys() - lost.keys():
+                self.owners.setdefault(point.partition("/")[0], batch.agent)
+            contested += [Refused(batch.agent, arrived.received_ms, reason, _name(batch)) for reason in lost.values()]
+            kept.append(replace(arrived, batch=_without(batch, lost)) if lost else arrived)
+        return kept, contested
 
     def _check(self, batch: Batch, agent: str) -> None:
         if (batch.site, batch.agent) != (self.topics.site, agent):
@@ -84,13 +116,16 @@ class Inspector:
         refused: dict[str, str] = {}
         for point, sent_unit in batch.points:
             meter = point.partition("/")[0]
-            owner = self.bound.get(meter) or self.owners.setdefault(meter, batch.agent)
+            owner = self._owner(meter, batch.agent)
             wanted = self.units.get(point)
             if owner != batch.agent:
                 refused[point] = f"meter {meter} belongs to agent {owner}"
             elif wanted is not None and not convertible(sent_unit, wanted):
                 refused[point] = f"unit {sent_unit} of {point} cannot be converted to {wanted}"
         return refused
+
+    def _owner(self, meter: str, agent: str) -> str:
+        return self.bound.get(meter) or self.owners.get(meter, agent)
 
     def _note_unknown_meters(self, batch: Batch) -> None:
         meters = {point.partition("/")[0] for point, _ in batch.points} - self._configured
@@ -121,6 +156,18 @@ def _numbers(batch: Batch) -> list[int]:
         elif not isinstance(event, Key):
             numbers.append(event.at)
     return numbers
+
+
+def _dated(batch: Batch, received_ms: int) -> Batch:
+    """Return the batch with readings at impossible times marked bad. A clock of ours that is not set judges no future."""
+    latest = received_ms + AHEAD_MS if received_ms >= EARLIEST_MS else LARGEST
+    if not batch.t or (batch.t0 + min(batch.t) >= EARLIEST_MS and batch.t0 + max(batch.t) <= latest):
+        return batch
+    qualities = [
+        q if EARLIEST_MS <= batch.t0 + t <= latest or not Quality(q).counts else int(Quality.BAD)
+        for t, q in zip(batch.t, batch.q, strict=True)
+    ]
+    return msgspec.structs.replace(batch, q=qualities)
 
 
 def _without(batch: Batch, refused: Mapping[str, str]) -> Batch:

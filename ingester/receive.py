@@ -68,7 +68,7 @@ class Receiver:
 
     async def handle(self, group: Sequence[Message]) -> None:
         """Commit what may be used of a group, set the rest aside, then publish the receipts."""
-        inspected = [self.inspector.inspect(message, self.world.now_ms()) for message in group]
+        inspected = [self._inspect(message) for message in group]
         arrivals = [arrived for arrived, _ in inspected if arrived is not None]
         refused = [each for _, reasons in inspected for each in reasons]
         settled = await self._patiently(arrivals, refused)
@@ -76,6 +76,16 @@ class Receiver:
         async with asyncio.TaskGroup() as sending:
             for agent, receipt in self._receipts(settled):
                 sending.create_task(self._send(agent, receipt))
+
+    def _inspect(self, message: Message) -> tuple[Arrived | None, list[Refused]]:
+        """Inspect one message; a failure of ours is the reason it is set aside, and never ends the receiving."""
+        received_ms = self.world.now_ms()
+        try:
+            return self.inspector.inspect(message, received_ms)
+        except Exception as error:
+            log.exception("a message on %r could not be inspected", message.topic)
+            agent = self.inspector.topics.agent_of(message.topic) or ""
+            return None, [Refused(agent, received_ms, f"unexpected: {type(error).__name__}", message.payload)]
 
     async def _send(self, agent: str, receipt: Receipt) -> None:
         await self.publish(self.inspector.topics.receipt(agent), encode(receipt))
@@ -104,11 +114,12 @@ class Receiver:
     def _store(self, arrivals: Sequence[Arrived], refused: Sequence[Refused]) -> list[Arrived]:
         """Commit in the worker; return what is settled now, the new and the known."""
         sound, broken = self._chain.judge(arrivals)
+        sound, contested = self.inspector.claim(sound)
         self.series.commit(sound)
         self._chain.note(sound)
         for arrived, reason in broken:
             self._set_aside(Refused(arrived.batch.agent, arrived.received_ms, reason, arrived.body))
-        for each in refused:
+        for each in [*refused, *contested]:
             self._set_aside(each)
         return sound
 

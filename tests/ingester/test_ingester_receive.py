@@ -136,6 +136,56 @@ def test_a_meter_that_is_not_configured_is_stored_and_said_once(arrived, caplog)
     assert len(caplog.records) == 1
 
 
+async def test_an_unreadable_unit_or_a_failure_of_ours_sets_one_message_aside(world, pipe, series, arrived):
+    first, endless = arrived(1), arrived(2, [(0, "main/energy", 1.0, 0)], unit="h/" * 5000)
+    endless = replace_batch(endless, prev=first.sha256)
+    stranger = arrived(1, [(0, "other/energy", 1.0, 0)], unit="h/" * 5000, stream="s-2")
+    async with receiving(world, series) as receiver:
+        await receiver.handle([message(first), message(endless), message(stranger)])
+        (latest,) = series.latest()
+        assert (latest.point, latest.value) == ("other/energy", 1.0)
+        receiver.inspector.units = None
+        await receiver.handle([message(arrived(3, [(1, "main/energy", 2.0, 0)], prev="9" * 64))])
+        receiver.inspector.units = UNITS
+        await receiver.handle([message(arrived(1, stream="s-3"))])
+    assert [kept.reason[:30] for kept in series.refused()] == [
+        "unexpected: AttributeError",
+        "unit h/h/h/h/h/h/h/h/h/h/h/h/h",
+    ]
+    assert [receipt.through for receipt in receipts(pipe)] == [2, 1, 1]
+
+
+async def test_a_batch_that_is_set_aside_claims_no_meter(world, pipe, series, arrived):
+    forged = arrived(1, [(0, "main/energy", 9.0, 0)], prev="f" * 64)
+    rows = [(1, "main/energy", 1.0, 0)]
+    async with receiving(world, series) as receiver:
+        await receiver.handle([message(forged)])
+        await receiver.handle(
+            [
+                message(arrived(1, rows, agent="agent-b"), "tanbiao/v1/demo/agent-b/data"),
+                message(arrived(1, [(0, "main/energy", 7.0, 0)])),
+            ]
+        )
+    assert series.samples("main/energy", T0, T0 + 9).readings == [(T0 + 1, 1.0)]
+    assert next(kept.reason for kept in series.refused()) == "meter main belongs to agent agent-b"
+    assert series.owners() == {"main": "agent-b"}
+
+
+async def test_readings_at_impossible_times_are_kept_and_do_not_count(world, series, arrived):
+    ahead = (world.now_ms() - T0) + 400_000
+    batches = [
+        arrived(1, [(0, "main/energy", 1.0, 0), (ahead, "main/energy", 5.0, 0)]),
+        replace_batch(arrived(1, [(0, "main/energy", 2.0, 0), (5, "main/energy", None, 3)], stream="s-2"), t0=0),
+    ]
+    async with receiving(world, series) as receiver:
+        await receiver.handle([message(batch) for batch in batches])
+    assert series.samples("main/energy", 0, T0 * 2).readings == [(T0, 1.0)]
+    assert [row.quality for row in series.readings("main/energy", 0, T0 * 2, 9)] == [2, 3, 0, 2]
+    (kept,) = series.refused()
+    assert kept.reason.startswith("readings before 2000")
+    assert series.body("agent-a", STREAM, 1) == batches[0].body
+
+
 async def test_a_broken_chain_is_set_aside_and_an_unknown_neighbour_is_open(world, pipe, series, arrived):
     one = arrived(1)
     two = arrived(2, prev=one.sha256)

@@ -208,7 +208,7 @@ class Deriver:
         step = PIECE * self.grid.interval_ms
         for begin in range(start, max(end, start + 1), step):
             stop = min(begin + step, end)
-            yield self._store(self._derive_account(account, begin, stop, closed, now_ms))
+            yield from self._derive_account(account, begin, stop, closed, now_ms)
 
     def _calm(self, account: Account, start: int, end: int) -> bool:
         """Whether what came lies in the open interval and only counts on, so that no closed interval can be touched by it."""
@@ -247,24 +247,27 @@ class Deriver:
     def _newest(self, point: PointSpec, now_ms: int) -> int | None:
         return self.series.last_sample_before(point.name, now_ms + 1) if point.role == "counter" else None
 
-    def _derive_account(self, account: Account, start: int, end: int, closed: int, now_ms: int) -> list[Result]:
+    def _derive_account(
+        self, account: Account, start: int, end: int, closed: int, now_ms: int
+    ) -> Iterator[list[Result]]:
         """Derive the closed intervals that readings in [start, end] reach, and on from there while the register's state changes."""
         first, end = self._reach(account, start, end)
         last = min(self.grid.ceil(end + 1), closed)
-        if first >= last:
-            return []
         previous = self._before(account, first)
         window = _Window.load(self.series, account, first, last, previous, now_ms)
         while (further := self._look_ahead(window, account, last, closed)) > last:
             last = further
             window = _Window.load(self.series, account, first, last, previous, now_ms)
-        found, newest, changed = self._revisions(account, window, first, last, now_ms)
+        changed = False
+        for begin in range(first, last, PIECE * self.grid.interval_ms):
+            stop = min(begin + PIECE * self.grid.interval_ms, last)
+            found, previous, changed = self._revisions(account, window, begin, stop, now_ms)
+            yield self._store(found)
         while changed and last < closed and self.series.results(last, last + 1, account.id):
             first, last = last, min(last + RIPPLE * self.grid.interval_ms, closed)
-            window = _Window.load(self.series, account, first, last, newest, now_ms)
-            more, newest, changed = self._revisions(account, window, first, last, now_ms)
-            found += more
-        return found
+            window = _Window.load(self.series, account, first, last, previous, now_ms)
+            found, previous, changed = self._revisions(account, window, first, last, now_ms)
+            yield self._store(found)
 
     def _revisions(
         self, account: Account, window: "_Window", first: int, last: int, now_ms: int

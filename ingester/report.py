@@ -5,7 +5,7 @@ division per factor; totals sum the rows in order of source and start. Nothing i
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
@@ -17,7 +17,7 @@ from ingester.store.contract import FactorUse, Result, SeriesStore
 from metering.activity import Coverage, joined
 from metering.emission import Ratio, summed
 from metering.errors import MeteringError
-from metering.quantity import EXACT, Unit, plain, total
+from metering.quantity import EXACT, Unit, convert, plain, total, unit
 from metering.text import Text
 
 ADDED = ("fuel_combustion", "process", "purchased_electricity", "purchased_heat")
@@ -83,17 +83,24 @@ class Reporter:
             "by": question.by,
             "as_of": self.grid.iso(now_ms if question.as_of_ms is None else question.as_of_ms),
             "rows": [self._row(row) for row in shown],
-            "totals": self._totals(rows),
+            "totals": self._totals(rows, question.source),
         }
 
     def rows(self, question: Question, accounts: Sequence[Account], now_ms: int) -> list[Row]:
         """Return the rows, by account and start."""
-        opened = self.deriver.open_results(now_ms) if question.include_open else []
+        live = question.include_open and (question.as_of_ms is None or question.as_of_ms >= now_ms)
+        opened = self.deriver.open_results(now_ms) if live else []
         found: list[Row] = []
         for account in accounts:
-            results = self.series.results(question.start_ms, question.end_ms, account.id, question.as_of_ms)
-            results += [r for r in opened if r.account == account.id and _starts_in(r, question)]
-            expected = self.deriver.expected_until(account, now_ms, question.include_open)
+            stored = self.series.results(question.start_ms, question.end_ms, account.id, question.as_of_ms)
+            results = [result for result in stored if self.grid.holds(result.start_ms, result.end_ms)]
+            closed = {result.start_ms for result in results}
+            results += [
+                replace(result, end_ms=min(result.end_ms, now_ms))
+                for result in opened
+                if result.account == account.id and _starts_in(result, question) and result.start_ms not in closed
+            ]
+            expected = self.deriver.expected_until(account, now_ms, live)
             found += self._periods(account, results, question, expected)
         return found
 
@@ -149,33 +156,46 @@ class Reporter:
             **({"part_of": row.account.part_of} if row.account.part_of else {}),
         }
 
-    def _totals(self, rows: Sequence[Row]) -> dict[str, Any]:
-        counted = [row for row in rows if row.account.category is not None and row.account.part_of is None]
+    def _totals(self, rows: Sequence[Row], source: str | None) -> dict[str, Any]:
+        counted = [row for row in rows if row.account.category is not None and (source or row.account.part_of is None)]
         tonnes = {
             category: _sum(row.tonnes for row in counted if row.account.category == category) for category in CATEGORIES
         }
-        net = _less(tonnes["purchased_electricity"], tonnes["exported_electricity"])
         everything = site_total(tonnes)
         shown = {category for category in CATEGORIES if any(row.account.category == category for row in counted)}
+        products = [] if source else self.accounts.products
         return {
             **{category: _tco2(tonnes[category]) for category in CATEGORIES if category in shown},
-            "net_purchased_electricity": _tco2(net),
+            "net_purchased_electricity": _tco2(_less(tonnes["purchased_electricity"], tonnes["exported_electricity"])),
             "total": _tco2(everything),
             "biogenic": _tco2(total(row.biogenic_tonnes for row in counted)),
             "intensity": {
-                account.id.removeprefix("product:"): self._intensity(account, rows, everything)
-                for account in self.accounts.products
+                account.id.removeprefix("product:"): self._intensity(account, rows, everything) for account in products
             },
+            "completeness": _missing_shares(rows),
         }
 
     def _intensity(self, product: Account, rows: Sequence[Row], tonnes: Decimal | None) -> dict[str, Any]:
-        made = _sum(row.activity for row in rows if row.account.id == product.id)
+        made = _sum(
+            _in_unit(row.activity, row.account.unit, product.unit) for row in rows if row.account.id == product.id
+        )
         value = EXACT.divide(tonnes, made) if tonnes is not None and made else None
-        return {
-            "value": _text(value),
-            "unit": f"tCO2/{bare(product.unit)}",
-            "activity": amount(made, product.unit),
-        }
+        return {"value": _text(value), "unit": f"tCO2/{bare(product.unit)}", "activity": amount(made, product.unit)}
+
+
+def _missing_shares(rows: Sequence[Row]) -> dict[str, float]:
+    """Return the share of the time that is missing, of each source and product of which any is: totals hold the known part."""
+    missing: dict[str, list[int]] = {}
+    for row in rows:
+        coverage = row.coverage
+        sums = missing.setdefault(row.account.id, [0, 0])
+        sums[0] += coverage.missing_ms
+        sums[1] += coverage.measured_ms + coverage.apportioned_ms + coverage.missing_ms
+    return {account: _share(part, whole) for account, (part, whole) in missing.items() if part}
+
+
+def _in_unit(value: Decimal | None, given: Unit, wanted: Unit) -> Decimal | None:
+    return None if value is None else convert(value, given, wanted)
 
 
 def site_total(tonnes: dict[str, Decimal | None]) -> Decimal | None:
@@ -207,7 +227,7 @@ def _row(account: Account, start: int, end: int, results: list[Result], expected
         account=account,
         start_ms=start,
         end_ms=end,
-        activity=total(r.activity for r in known if r.activity is not None) if known else None,
+        activity=_activity_sum(account, known),
         tonnes=tonnes,
         biogenic_tonnes=biogenic,
         coverage=coverage,
@@ -217,6 +237,14 @@ def _row(account: Account, start: int, end: int, results: list[Result], expected
         uncertainty_percent=_correlated(known) if None not in percents else None,
         revision=max((result.revision for result in results), default=0),
     )
+
+
+def _activity_sum(account: Account, known: Sequence[Result]) -> Decimal | None:
+    """Return the activity in the account's unit; results of a time when it had another one are converted."""
+    alike = [r for r in known if r.activity is not None and unit(r.unit).like(account.unit)]
+    if not alike:
+        return None
+    return total(convert(r.activity, unit(r.unit), account.unit) for r in alike if r.activity is not None)
 
 
 def _correlated(results: Sequence[Result]) -> Decimal | None:

@@ -42,7 +42,9 @@ class Watcher:
         """Return the snapshot of `now_ms`."""
         midnight = self.grid.midnight(now_ms)
         opened = [r for r in self.deriver.open_results(now_ms) if r.start_ms >= midnight]
-        results = [*self._closed_today(midnight, now_ms), *opened]
+        closed = self._closed_today(midnight, now_ms)
+        stored = {(result.account, result.start_ms) for result in closed}
+        results = [*closed, *(r for r in opened if (r.account, r.start_ms) not in stored)]
         of = {account.id: [r for r in results if r.account == account.id] for account in self.accounts.all}
         sources = [self._source(account, of[account.id], midnight, now_ms) for account in self.accounts.sources]
         everything = site_total(_by_category(sources))
@@ -65,7 +67,7 @@ class Watcher:
         key = (midnight, self.deriver.stored)
         if key != self._today_key:
             self._today, self._today_key = self.series.results(midnight, now_ms), key
-        return [result for result in self._today if result.account in self.accounts.by_id]
+        return [r for r in self._today if r.account in self.accounts.by_id and self.grid.holds(r.start_ms, r.end_ms)]
 
     def _source(self, account: Account, results: Sequence[Result], midnight: int, now_ms: int) -> SourceNow:
         known = [r.activity for r in results if r.activity is not None]

@@ -20,7 +20,7 @@ from ingester.store.duckdb_series import DuckdbSeries
 from metering.emission import Ratio, direct_ratio
 from metering.quantity import quantity, unit
 from metering.reading import Quality
-from metering.register import RegisterSpec
+from metering.register import ExchangeOfMeter, RegisterSpec
 from metering.text import Text
 
 MINUTE = 60_000
@@ -179,3 +179,76 @@ def test_a_changed_setting_restates_all_that_rests_on_it_once(series: DuckdbSeri
     restated = deriver(series, doubled)
     assert {(r.revision, r.cause) for r in restated.refresh(LATER)} == {(2, "changed")}
     assert deriver(series, doubled).refresh(LATER) == []
+
+
+def test_a_year_without_a_factor_stops_nothing_and_is_flagged(series: DuckdbSeries) -> None:
+    bring(series, [(i * MINUTE, float(i)) for i in range(20)])
+    deriver(series, replace(account(), choose=lambda _: None)).derive(LATER)
+    assert [(r.activity is not None, r.ratio, "no_factor" in r.flags) for r in known(series)] == [
+        (True, None, True)
+    ] * 2
+
+
+def test_a_reading_years_before_the_others_is_worked_off_in_bounded_pieces(series: DuckdbSeries) -> None:
+    bring(series, [(-90 * 24 * 60 * MINUTE, 1.0), (0, 901.0), (20 * MINUTE, 905.0)])
+    works = deriver(series)
+    first = works.step(LATER)
+    assert first is not None
+    assert len(first) <= 600
+    works.derive(LATER)
+    assert total(known(series)) == 904
+
+
+def test_one_reading_alone_is_nothing_known_and_not_zero(series: DuckdbSeries) -> None:
+    bring(series, [(5 * MINUTE, 7.0)])
+    deriver(series).derive(LATER)
+    assert all(result.activity is None for result in known(series))
+
+
+def test_another_interval_restates_and_counts_nothing_twice(series: DuckdbSeries) -> None:
+    bring(series, [(i * MINUTE, float(i)) for i in range(61)])
+    deriver(series).derive(LATER)
+    finer = Grid(MINUTE, GRID.zone)
+    Deriver(Accounts([account()]), series, Register([], []), finer).derive(LATER)
+    assert total([r for r in known(series) if finer.holds(r.start_ms, r.end_ms)]) == 60
+    deriver(series).derive(LATER)
+    assert total([r for r in known(series) if GRID.holds(r.start_ms, r.end_ms)]) == 60
+
+
+def test_an_amount_that_ends_after_a_restart_is_finished(series: DuckdbSeries) -> None:
+    series.import_rows("bill", "bill", [], [Amount(POINT, T0, T0 + 240 * MINUTE, Decimal(2400))])
+    bought = account(RegisterSpec(), "quantity")
+    deriver(series, bought).derive(T0 + 100 * MINUTE)
+    assert total(known(series)) < 2400
+    deriver(series, bought).derive(LATER)
+    assert total(known(series)) == 2400
+
+
+def test_a_meter_installed_with_a_known_reading_counts_from_it_however_it_is_derived(series: DuckdbSeries) -> None:
+    spec = RegisterSpec(exchanges=(ExchangeOfMeter(T0, Decimal(0), Decimal(0)),))
+    bring(series, [(60 * MINUTE, 60.0), (75 * MINUTE, 75.0)])
+    deriver(series, account(spec)).derive(LATER)
+    assert total(known(series)) == 75
+    assert deriver(series, account(spec)).recompute(T0, T0 + 90 * MINUTE, LATER) == []
+
+
+def test_an_exchange_to_come_books_nothing_ahead(series: DuckdbSeries) -> None:
+    spec = RegisterSpec(exchanges=(ExchangeOfMeter(T0 + 10_000 * MINUTE, Decimal(900), Decimal(0)),))
+    bring(series, [(0, 0.0), (15 * MINUTE, 15.0)])
+    deriver(series, account(spec)).derive(LATER)
+    assert total(known(series)) == 15
+
+
+def test_a_register_that_falls_again_and_again_stays_cheap(series: DuckdbSeries) -> None:
+    bring(series, [(i * MINUTE, 9000.0 - i) for i in range(400)])
+    deriver(series).derive(LATER)
+    assert max(len(r.evidence["points"][POINT]["knot"]["open"]) for r in known(series)) <= 32
+
+
+def test_live_results_begin_where_stored_ones_end(series: DuckdbSeries) -> None:
+    bring(series, [(i * MINUTE, float(i)) for i in range(16)])
+    works = deriver(series)
+    works.derive(T0 + 16 * MINUTE)
+    bring(series, [(i * MINUTE, float(i)) for i in range(16, 33)], "next")
+    opened = works.open_results(T0 + 33 * MINUTE)
+    assert total(known(series)) + total(opened) == 32

@@ -70,6 +70,7 @@ class Books:
         self._volatile = ""
         self._set_aside = ""
         self.receipts: deque[Receipt] = deque()
+        self.opening = 0
         self.stopped_cleanly = False
         self._opened_at_id = 0
         self._renumbered = False
@@ -102,6 +103,7 @@ class Books:
             ledger.begin(self._world.new_id())
         self._last_id = max(self._last_id, ledger.last_id)
         self._ledger = ledger
+        self.opening += 1
         return ledger
 
     def close(self) -> None:
@@ -303,7 +305,7 @@ class Books:
         return self._read(lambda ledger: ledger.newest(limit, before_id))
 
     def _read(self, question: Callable[[Ledger], list[T]]) -> list[T]:
-        """Ask the file; an error is dealt with, and answered with nothing."""
+        """Ask the file; an error is answered with nothing, and `opening` rises as soon as there is a file again."""
         try:
             return question(self._ledger) if self._ledger is not None else []
         except StoreFailed as error:

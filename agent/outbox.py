@@ -71,6 +71,11 @@ class Outbox:
         return await self._worker.run(self._books.health)
 
     @property
+    def opening(self) -> int:
+        """How often the file was opened in this run; after another opening, what was read before must be read again."""
+        return self._books.opening
+
+    @property
     def stopped_cleanly(self) -> bool:
         """Whether the run before this one was told to stop."""
         return self._books.stopped_cleanly

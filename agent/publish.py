@@ -28,6 +28,8 @@ SENDERS = 8
 RESEND_S = 10.0
 LONGEST_RESEND_S = 300.0
 SILENT_AFTER_S = 15.0
+_PAUSE_S = 5.0
+"""Before the backlog is read again, after the outbox's file had to be opened anew."""
 _BACKLOG_CHUNK = 16
 _MOST_ASKED = 100
 
@@ -62,6 +64,9 @@ class Publisher:
     _given: dict[str, int] = field(default_factory=dict)
     """stream -> highest number given."""
     _epoch: str = ""
+    """Of the ingester; empty while it is away."""
+    _opening: int = 0
+    """The opening of the outbox's file that `_cursor` belongs to."""
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _unanswered_since_ms: int | None = None
     sent: int = 0
@@ -69,6 +74,7 @@ class Publisher:
 
     async def run(self) -> None:
         """Publish until cancelled."""
+        self._opening = self.outbox.opening
         self._given = await self.outbox.streams() | self._given
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._listen(), name="receipts")
@@ -124,9 +130,12 @@ class Publisher:
         except MalformedBatch as error:
             log.warning("ingester status not understood: %s", error)
             return
-        if status.online and status.epoch != self._epoch:
+        if not status.online:
             if self._epoch:
-                log.info("the ingester began anew")
+                log.info("the ingester is away")
+            self._epoch = ""
+        elif status.epoch != self._epoch:
+            log.info("the ingester is there")
             self._epoch = status.epoch
             self._begin_anew()
 
@@ -233,6 +242,8 @@ class Publisher:
     async def _feed(self) -> None:
         """Bring batches from the outbox into the window, as long as there are any that were not offered live."""
         while True:
+            if self._opening != self.outbox.opening:
+                await self._look_again()
             room = WINDOW // 2 - len(self._window)
             if not (self.broker.connected and room > 0 and (self._behind or self._asked)):
                 await self.world.sleep(0.2)
@@ -243,15 +254,24 @@ class Publisher:
                 self._wake.set()
             await self.world.sleep(max(boarded, 1) / BACKLOG_PER_S)
 
+    async def _look_again(self) -> None:
+        """Read from the beginning: the file was opened anew, so a read may have failed and ids may have changed."""
+        self._opening = self.outbox.opening
+        self._cursor, self._behind = 0, True
+        await self.world.sleep(_PAUSE_S)
+
     async def _older(self, limit: int) -> list[Sealed]:
         if self._asked:
-            stream, first, last = self._asked.popleft()
+            stream, first, last = self._asked[0]
             rows = await self.outbox.stretch(stream, first, last, limit)
-            if rows and rows[-1].seq < last:
-                self._asked.appendleft((stream, rows[-1].seq + 1, last))
+            if self._opening == self.outbox.opening:
+                self._asked.popleft()
+                if rows and rows[-1].seq < last:
+                    self._asked.appendleft((stream, rows[-1].seq + 1, last))
             return rows
-        rows = await self.outbox.unreceipted_after(self._cursor, limit)
-        self._behind = bool(rows)
-        if rows:
+        after_id, self._behind = self._cursor, False
+        rows = await self.outbox.unreceipted_after(after_id, limit)
+        self._behind = self._behind or bool(rows)
+        if rows and self._cursor == after_id:
             self._cursor = rows[-1].id
         return rows

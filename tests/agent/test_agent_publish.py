@@ -1,6 +1,7 @@
 """The publisher against a broker in memory, in virtual time."""
 
 import asyncio
+import sqlite3
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -31,9 +32,19 @@ class Stage:
         message = Receipt(stream=stream, through=through, **more)
         self.broker.say(Message(TOPICS.receipt("workshop-1"), encode(message)))
 
-    def ingester(self, epoch: str) -> None:
-        status = IngesterStatus(ingester="i", epoch=epoch, since=0, heartbeat=0)
+    def ingester(self, epoch: str, online: bool = True) -> None:
+        status = IngesterStatus(ingester="i", epoch=epoch, since=0, heartbeat=0, online=online)
         self.broker.say(Message(TOPICS.ingester_status, encode(status), True))
+
+    def drop_handle(self) -> None:
+        """Let the next use of the file fail once, as a disk does: the handle is that of a file another one has locked."""
+        ledger = self.outbox._books._ledger
+        assert ledger is not None
+        path = ledger.path.with_name("locked.db")
+        ledger._db.close()
+        self._lock = sqlite3.connect(path, isolation_level=None)
+        self._lock.executescript("CREATE TABLE batches(id); BEGIN EXCLUSIVE;")
+        ledger._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=0)
 
     def sent(self) -> list[int]:
         return [batch.seq for batch in self.broker.batches()]
@@ -123,6 +134,69 @@ def test_a_new_epoch_of_the_ingester_has_all_sent_again_at_once(play: Any) -> No
         assert sorted(stage.sent()) == [1, 1, 2, 2, 3, 3]
 
     play(story)
+
+
+def test_an_ingester_that_was_away_has_all_sent_again_at_once(play: Any) -> None:
+    async def story(stage: Stage) -> None:
+        stage.ingester("one")
+        await stage.put(3)
+        await asyncio.sleep(1)
+        stage.ingester("one", online=False)
+        await asyncio.sleep(1)
+        assert len(stage.sent()) == 3
+        stage.ingester("one")
+        await asyncio.sleep(1)
+        assert sorted(stage.sent()) == [1, 1, 2, 2, 3, 3]
+
+    play(story)
+
+
+def test_a_read_that_failed_does_not_stop_the_backlog(play: Any) -> None:
+    async def story(stage: Stage) -> None:
+        receipts(stage)
+        await asyncio.sleep(0.5)
+        stage.drop_handle()
+        await asyncio.sleep(30)
+        assert set(stage.sent()) == set(range(1, 201))
+        assert (await stage.outbox.health()).unreceipted == 0
+
+    play(story, before=200)
+
+
+def test_batches_asked_for_survive_a_read_that_failed(play: Any) -> None:
+    async def story(stage: Stage) -> None:
+        rows = await stage.put(50)
+        await asyncio.sleep(1)
+        stage.receipt(rows[0].stream, 50)
+        await asyncio.sleep(1)
+        before = len(stage.sent())
+        receipts(stage)
+        stage.drop_handle()
+        stage.receipt(rows[0].stream, 10, resend=[(11, 45)])
+        await asyncio.sleep(15)
+        assert set(stage.sent()[before:]) >= set(range(11, 46))
+
+    play(story)
+
+
+def test_a_backlog_that_could_not_be_read_leaves_when_the_disk_is_back(play: Any, outbox_settings: Any) -> None:
+    async def story(stage: Stage) -> None:
+        receipts(stage)
+        folder = outbox_settings.path.parent
+        away = folder.with_name("elsewhere")
+        stage.drop_handle()
+        folder.rename(away)
+        folder.write_text("in the way")
+        await asyncio.sleep(20)
+        assert (await stage.outbox.health()).volatile
+        assert stage.sent() == []
+        folder.unlink()
+        away.rename(folder)
+        await stage.outbox.tidy()
+        await asyncio.sleep(30)
+        assert set(stage.sent()) == set(range(1, 101))
+
+    play(story, before=100)
 
 
 def test_p8_live_batches_leave_before_the_backlog(play: Any) -> None:

@@ -17,6 +17,8 @@ class Answer:
     values: Sequence[Value]
     round_trip_ms: float = 0.0
     error: MeterError | None = None
+    asked_s: float | None = None
+    """The uptime at `measured_ms`, seconds; None: now."""
 
 
 class Wire(Protocol):
@@ -55,11 +57,11 @@ class DriverFault(MeterError):
         super().__init__(repr(fault))
 
 
-def refused(points: Sequence[str], measured_ms: int, error: MeterError) -> Answer:
+def refused(points: Sequence[str], measured_ms: int, asked_s: float, error: MeterError) -> Answer:
     """Return the answer of a request that failed: no values, and the quality says why."""
     quality = Quality.TIMEOUT
     if isinstance(error, BadFrame | MeterRefused):
         quality = Quality.PROTOCOL_ERROR
     elif not isinstance(error, MeterSilent):
         quality = Quality.BAD
-    return Answer(measured_ms, [Value(point, None, quality) for point in points], error=error)
+    return Answer(measured_ms, [Value(point, None, quality) for point in points], error=error, asked_s=asked_s)

@@ -1,7 +1,8 @@
 """Readings of all lines in columns, cut into batches.
 
 A batch ends at 500 readings, when the collector is emptied (once a second), where the wall clock was set, and where the
-state of the clock changed: so all of a batch shares one relation between wall clock and uptime.
+state of the clock changed: so all of a batch shares one relation between wall clock and uptime. A read under way while
+the clock was set counts as measured by the clock as it is now.
 """
 
 import math
@@ -91,7 +92,7 @@ class Collector:
         return True
 
     def _add(self, meter: Meter, answer: Answer) -> None:
-        columns, indices, measured_ms = self._open, meter.indices, answer.measured_ms
+        columns, indices, measured_ms = self._open, meter.indices, self._measured_ms(answer)
         unsynced = columns.clock == "unsynced"
         at = len(columns.t)
         for value in answer.values:
@@ -111,6 +112,13 @@ class Collector:
         if self._raw_minute.get(meter.id) != minute and answer.error is None:
             self._keep_raw(meter, answer.values, at, minute)
 
+    def _measured_ms(self, answer: Answer) -> int:
+        """Return when a value was asked for, by the clock of the columns."""
+        if answer.asked_s is None:
+            return answer.measured_ms
+        by_uptime_ms = self._open.offset_ms + round(answer.asked_s * 1000)
+        return by_uptime_ms if abs(by_uptime_ms - answer.measured_ms) > STEP_MS else answer.measured_ms
+
     def _large(self, x: float, quality: Quality) -> tuple[float | str | None, Quality]:
         if math.isfinite(x):
             return (str(int(x)) if x == int(x) and abs(x) < 1e40 else x), quality
@@ -128,7 +136,7 @@ class Collector:
         self._open.events.extend(events)
 
     def look_at_clock(self) -> None:
-        """Cut where the wall clock was set since the last look."""
+        """Cut where the wall clock was set, or its state changed, since the last look."""
         columns = self._open
         offset_ms = self._offset_ms()
         moved_ms = offset_ms - columns.offset_ms
@@ -136,8 +144,10 @@ class Collector:
             now_ms = self._world.now_ms()
             self._cut()
             self._open.events.append(ClockStep(at=now_ms, before=now_ms - moved_ms, after=now_ms))
-        elif moved_ms:
-            columns.offset_ms = offset_ms
+            return
+        columns.offset_ms = offset_ms
+        if columns.clock != self._world.clock_state():
+            self._cut()
 
     def _cut(self) -> None:
         if self._open.t or self._open.events:

@@ -48,16 +48,15 @@ class ExchangeWire:
     async def poll(self, meter: Meter) -> AsyncIterator[Answer]:
         if self._world.uptime() < self._held_until_s.get(meter.id, 0.0):
             raise LineDown(MeterSilent(_HELD))
-        first, *rest = self._requests[meter.id]
-        answer = await self._answer(first)
-        self._hold(meter, first, answer)
-        yield answer
-        for request in rest:
-            if isinstance(answer.error, MeterSilent | MeterUnreachable | DriverFault):
-                answer = refused(request.points, self._world.now_ms(), answer.error)
+        answer: Answer | None = None
+        for request in self._requests[meter.id]:
+            if answer is None:
+                answer = await self._answer(request)
+            elif isinstance(answer.error, MeterSilent | MeterUnreachable | DriverFault):
+                answer = self._refused(request, answer.error)
             else:
                 answer = await self._further_answer(request)
-                self._hold(meter, request, answer)
+            self._hold(meter, request, answer)
             yield answer
 
     def _hold(self, meter: Meter, request: Request, answer: Answer) -> None:
@@ -71,9 +70,9 @@ class ExchangeWire:
         try:
             return await self._answer(request)
         except LineDown as down:
-            return refused(request.points, self._world.now_ms(), down.error)
+            return self._refused(request, down.error)
         except Exception as fault:  # noqa: BLE001 - logged by the line's owner
-            return refused(request.points, self._world.now_ms(), DriverFault(fault))
+            return self._refused(request, DriverFault(fault))
 
     async def _answer(self, request: Request) -> Answer:
         try:
@@ -82,11 +81,14 @@ class ExchangeWire:
             was_fresh = self._fresh
             await self._lose(error)
             if was_fresh:
-                return refused(request.points, self._world.now_ms(), error)
+                return self._refused(request, error)
         except MeterError as error:
             await self._recover(error)
-            return refused(request.points, self._world.now_ms(), error)
+            return self._refused(request, error)
         return await self._once_more(request)
+
+    def _refused(self, request: Request, error: MeterError) -> Answer:
+        return refused(request.points, self._world.now_ms(), self._world.uptime(), error)
 
     async def _once_more(self, request: Request) -> Answer:
         """Ask again on a new connection: many devices close one that was idle for a while."""
@@ -94,7 +96,7 @@ class ExchangeWire:
             return await self._exchange(request)
         except MeterError as error:
             await self._recover(error)
-            return refused(request.points, self._world.now_ms(), error)
+            return self._refused(request, error)
 
     async def _exchange(self, request: Request) -> Answer:
         channel = self._channel or await self._open()
@@ -110,7 +112,7 @@ class ExchangeWire:
             self._quiet_since_s = now_s
             self.counters.busy_s += now_s - sent_s
         self._fresh = False
-        return Answer(measured_ms, request.decode(reply), (now_s - sent_s) * 1000)
+        return Answer(measured_ms, request.decode(reply), (now_s - sent_s) * 1000, asked_s=sent_s)
 
     async def _keep_silence(self) -> None:
         if self._silence_s > 0:

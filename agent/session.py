@@ -43,11 +43,11 @@ class SessionWire:
             if not isinstance(error, MeterRefused):
                 self.counters.problem = str(error)
                 await self.close()
-            yield refused(tuple(meter.plan.points), measured_ms, error)
+            yield refused(tuple(meter.plan.points), measured_ms, sent_s, error)
             return
         took_s = self._world.uptime() - sent_s
         self.counters.busy_s += took_s
-        yield Answer(measured_ms, values, took_s * 1000)
+        yield Answer(measured_ms, values, took_s * 1000, asked_s=sent_s)
 
     async def _open(self) -> Session:
         if self._world.uptime() < self._reopen_at_s:

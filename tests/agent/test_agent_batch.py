@@ -66,6 +66,44 @@ def test_a_clock_that_is_set_ends_the_batch(collector: Collector, meter: Meter, 
     assert before.up == after.up == 0
 
 
+def test_a_clock_set_between_request_and_reply_leaves_the_true_uptime(
+    collector: Collector, meter: Meter, world: Any
+) -> None:
+    world.elapsed_s = 99.0
+    collector.take(meter, [Answer(world.now_ms(), [Value("energy", 0.0)], asked_s=99.0)])
+    world.elapsed_s = 100.0
+    asked_ms = world.now_ms()
+    world.elapsed_s = 100.3
+    world.wall_offset_ms -= 3_600_000
+    collector.take(meter, [Answer(asked_ms, [Value("energy", 1.0, source_ms=asked_ms)], asked_s=100.0)])
+    world.elapsed_s = 100.6
+    collector.take(meter, [Answer(world.now_ms(), [Value("energy", 2.0)], asked_s=100.6)])
+    before, after = collector.drafts()
+    assert [before.up + t for t in before.t] == [99_000]
+    assert [after.up + t for t in after.t] == [100_000, 100_600]
+    assert after.t0 == T - 3_600_000 + 100_000
+    assert after.s == [3_600_000, 0], "the source's time stays what it was"
+    assert [type(event) for event in after.events] == [ClockStep]
+
+
+@pytest.mark.parametrize(("earlier", "later"), [("synced", "holdover"), ("unsynced", "synced"), ("synced", "unsynced")])
+def test_a_clock_whose_state_changes_ends_the_batch(
+    collector: Collector, meter: Meter, world: Any, earlier: Any, later: Any
+) -> None:
+    world.clock = earlier
+    collector.take(meter, [answer(world.now_ms())])
+    world.clock = later
+    for _ in range(3):
+        collector.take(meter, [answer(world.now_ms())])
+    before, after = collector.drafts()
+    assert (before.clock, after.clock) == (earlier, later)
+    assert (len(before.t), len(after.t)) == (2, 6)
+    marked = {"unsynced": {Quality.UNSYNCED}}
+    assert set(before.q) == marked.get(earlier, {Quality.GOOD})
+    assert set(after.q) == marked.get(later, {Quality.GOOD})
+    assert not after.events
+
+
 def test_a_clock_that_is_slewed_does_not(collector: Collector, meter: Meter, world: Any) -> None:
     for _ in range(100):
         world.wall_offset_ms += 5

@@ -8,7 +8,7 @@ Promises
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
@@ -205,10 +205,13 @@ class Deriver:
 
     def _pieces(self, account: Account, start: int, end: int, closed: int, now_ms: int) -> Iterator[list[Result]]:
         """Derive a stretch piece by piece, each stored before the next begins."""
-        step = PIECE * self.grid.interval_ms
-        for begin in range(start, max(end, start + 1), step):
-            stop = min(begin + step, end)
-            yield from self._derive_account(account, begin, stop, closed, now_ms)
+        begin = start
+        while True:
+            stop = min(begin + PIECE * self.grid.interval_ms, end)
+            derived = yield from self._derive_account(account, begin, stop, closed, now_ms)
+            begin = max(stop, derived)
+            if begin >= end:
+                return
 
     def _calm(self, account: Account, start: int, end: int) -> bool:
         """Whether what came lies in the open interval and only counts on, so that no closed interval can be touched by it."""
@@ -249,8 +252,11 @@ class Deriver:
 
     def _derive_account(
         self, account: Account, start: int, end: int, closed: int, now_ms: int
-    ) -> Iterator[list[Result]]:
-        """Derive the closed intervals that readings in [start, end] reach, and on from there while the register's state changes."""
+    ) -> Generator[list[Result], None, int]:
+        """Derive the closed intervals that readings in [start, end] reach, and on from there while the register's state changes.
+
+        Returns the edge up to which all readings were taken in.
+        """
         first, end = self._reach(account, start, end)
         last = min(self.grid.ceil(end + 1), closed)
         previous = self._before(account, first)
@@ -263,11 +269,13 @@ class Deriver:
             stop = min(begin + PIECE * self.grid.interval_ms, last)
             found, previous, changed = self._revisions(account, window, begin, stop, now_ms)
             yield self._store(found)
+        taken_in = last
         while changed and last < closed and self.series.results(last, last + 1, account.id):
             first, last = last, min(last + RIPPLE * self.grid.interval_ms, closed)
             window = _Window.load(self.series, account, first, last, previous, now_ms)
             found, previous, changed = self._revisions(account, window, first, last, now_ms)
             yield self._store(found)
+        return taken_in
 
     def _revisions(
         self, account: Account, window: "_Window", first: int, last: int, now_ms: int

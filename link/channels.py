@@ -6,19 +6,22 @@ Promises
       that call and on every one after it. What had arrived before is still given out first.
     * `drain` also empties what the system holds, so that a late reply cannot become the next reply.
     * A device that never stops talking fills 64 KiB and no more.
-    * Opening never blocks the loop, and each failure names its remedy.
+    * Opening never blocks the loop, another line or the stop, and each failure names its remedy.
 """
 
 import asyncio
 import contextlib
 import errno
+import ipaddress
 import os
 import socket
 import termios
 from collections.abc import Callable
+from typing import Any
 
 import serial
 
+from link.threads import in_own_thread
 from metering.errors import MeterUnreachable
 from metering.text import Text
 
@@ -185,8 +188,8 @@ async def open_tcp(host: str, port: int, timeout_s: float) -> FileChannel:
 async def _connect(host: str, port: int) -> socket.socket:
     loop = asyncio.get_running_loop()
     failure: OSError = socket.gaierror(f"{host} has no address")
-    for family, kind, protocol, _, address in await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM):
-        connection = socket.socket(family, kind, protocol)
+    for family, address in await _addresses(host, port):
+        connection = socket.socket(family, socket.SOCK_STREAM)
         connection.setblocking(False)
         try:
             await loop.sock_connect(connection, address)
@@ -199,6 +202,15 @@ async def _connect(host: str, port: int) -> socket.socket:
         else:
             return connection
     raise failure
+
+
+async def _addresses(host: str, port: int) -> list[tuple[int, Any]]:
+    """Return family and address of each way to `host`; only a name asks the name server."""
+    with contextlib.suppress(ValueError):
+        family = socket.AF_INET if ipaddress.ip_address(host).version == 4 else socket.AF_INET6
+        return [(family, (host, port))]
+    found = await in_own_thread(f"resolve {host}", lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+    return [(family, address) for family, _, _, _, address in found]
 
 
 def _tcp_refusal(name: str, timeout_s: float, error: OSError) -> Text:
@@ -230,7 +242,7 @@ async def open_serial(path: str, baud: int, frame: str) -> FileChannel:
         MeterUnreachable: not there, not permitted, in use, or unable to do this speed and frame.
     """
     try:
-        port = await asyncio.to_thread(_open_port, path, baud, frame)
+        port = await in_own_thread(f"open {path}", lambda: _open_port(path, baud, frame))
     except (OSError, ValueError, termios.error) as error:
         raise MeterUnreachable(serial_refusal(path, baud, frame, error)) from error
     end = Text(f"{path} 已消失：检查适配器和电缆", f"{path} is gone: check the adapter and its cable")

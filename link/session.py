@@ -5,12 +5,10 @@ session has a client of its own, so nothing of the last one is sent again behind
 """
 
 import asyncio
-import contextlib
 import logging
 import socket
 import ssl
 import struct
-import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +18,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from link.endpoint import Endpoint
+from link.threads import in_own_thread
 from link.world import Message, Will
 from metering.errors import BrokerUnreachable
 
@@ -97,7 +96,7 @@ class Session:
         """
         try:
             async with asyncio.timeout(3 * CONNECT_S):
-                await _in_thread(self._connect)
+                await in_own_thread("mqtt-connect", self._connect)
             self._attach()
             await self._granted(self._connack, "CONNACK")
             if subscriptions:
@@ -280,29 +279,3 @@ class Session:
             if not acknowledged.done():
                 acknowledged.set_result(False)
         self._waiting.clear()
-
-
-async def _in_thread(call: Callable[[], None]) -> None:
-    """Run `call` in a thread that nobody has to wait for at the end: a name server may keep it for minutes."""
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[None] = loop.create_future()
-
-    def settle(error: Exception | None) -> None:
-        if done.done():
-            return
-        if error is None:
-            done.set_result(None)
-        else:
-            done.set_exception(error)
-
-    def run() -> None:
-        failure: Exception | None = None
-        try:
-            call()
-        except Exception as error:  # noqa: BLE001 - raised again where it is awaited
-            failure = error
-        with contextlib.suppress(RuntimeError):
-            loop.call_soon_threadsafe(settle, failure)
-
-    threading.Thread(target=run, name="mqtt-connect", daemon=True).start()
-    await done

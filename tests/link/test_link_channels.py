@@ -4,6 +4,8 @@ import asyncio
 import fcntl
 import os
 import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -208,3 +210,47 @@ async def test_a_port_locked_by_another_program_is_left_alone(world: RealWorld, 
     with pytest.raises(MeterUnreachable, match="in use by another program"):
         await world.open_serial(pty.path, 9600, "8N1")
     os.close(other)
+
+
+DEAD_NAME_SERVER = """
+import asyncio, os, pty, socket, sys, time, tty
+from link.real_world import RealWorld
+from metering.errors import MeterUnreachable
+
+socket.getaddrinfo = lambda *args, **more: time.sleep(30)
+
+async def line(world, number):
+    try:
+        await world.open_tcp(f"gateway-{number}.plant", 502, 0.2)
+    except MeterUnreachable as error:
+        return str(error)
+
+async def main():
+    world = RealWorld()
+    said = await asyncio.gather(*(line(world, number) for number in range(40)))
+    assert all("did not answer in 0.2 s" in text for text in said), said
+    _, near = pty.openpty()
+    tty.setraw(near)
+    async with asyncio.timeout(1.0):
+        await (await world.open_serial(os.ttyname(near), 9600, "8N1")).close()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        await (await world.open_tcp("127.0.0.1", server.getsockname()[1], 1.0)).close()
+
+asyncio.run(main())
+"""
+
+
+def test_a_dead_name_server_blocks_no_other_line_and_no_stop() -> None:
+    """In a process of its own: a name server that hangs cannot be had here, and the end of the process is what counts."""
+    began = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", DEAD_NAME_SERVER], capture_output=True, text=True, timeout=25)
+    assert done.returncode == 0, done.stderr
+    assert time.monotonic() - began < 15
+
+
+async def test_a_host_name_is_resolved(world: RealWorld, peer: Any) -> None:
+    channel = await world.open_tcp("localhost", peer.port, 1.0)
+    await channel.write(b"request")
+    reader, _ = await peer.streams()
+    assert await reader.readexactly(7) == b"request"
+    await channel.close()

@@ -10,11 +10,10 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from agent.ledger import Ledger, StoreDamaged, decoded, with_losses
+from agent.ledger import Ledger, StoreDamaged, with_losses
 from agent.lock import Lock
 from agent.ring import Ring
 from agent.salvage import Salvage, holes
@@ -66,14 +65,14 @@ class Books:
         self._ring: Ring | None = None
         self._retry_at = 0.0
         self._last_id = 0
+        self._end = Head(0, "")
+        """The last identity this run gave."""
         self._untold: list[Lost] = []
         self._volatile = ""
         self._set_aside = ""
         self.receipts: deque[Receipt] = deque()
         self.opening = 0
         self.stopped_cleanly = False
-        self._opened_at_id = 0
-        self._renumbered = False
 
     # -- opening and closing
 
@@ -88,7 +87,6 @@ class Books:
             self._leave_disk(error)
         if self._ledger is not None and self._ring is None:
             self.stopped_cleanly = self._ledger.fact("stopped") == str(self._ledger.last_id)
-            self._opened_at_id = self._ledger.last_id
 
     def _open_ledger(self) -> Ledger:
         path = self._settings.path
@@ -99,12 +97,20 @@ class Books:
         if self._lock is None:
             self._lock = Lock(Path(f"{path}.lock"))
         ledger = Ledger(path, self._settings.max_size)
-        if ledger.head is None:
+        if not self._goes_on(ledger.head):
             ledger.begin(self._world.new_id())
         self._last_id = max(self._last_id, ledger.last_id)
         self._ledger = ledger
         self.opening += 1
         return ledger
+
+    def _goes_on(self, head: Head | None) -> bool:
+        """Return whether the file ends where this run left it.
+
+        A file found at the start may be an older copy of itself (restored, or from a card that forgot), so that its
+        numbers would be given a second time.
+        """
+        return head is not None and head.stream == self._end.stream and head.seq >= self._end.seq
 
     def close(self) -> None:
         self._absorb()
@@ -146,6 +152,7 @@ class Books:
                 rows = ledger.put(self._telling(drafts), self._world.now_ms())
                 self._untold = []
                 self._last_id = ledger.last_id
+                self._end = ledger.head or self._end
                 return rows
             except StoreFailed as error:
                 failure = error
@@ -206,6 +213,7 @@ class Books:
         for at in range(0, len(rows), AT_ONCE):
             self._untold += ledger.adopt(rows[at : at + AT_ONCE], self._world.now_ms())
         ledger.follow(ring.head)
+        self._end = ring.head
         ledger.mark_delivered(list(ring.delivered))
         self._untold += ring.untold
         self._ring = None
@@ -261,29 +269,6 @@ class Books:
         for name in names[:-_KEPT_DAMAGED]:
             for end in ("", "-wal", "-shm"):
                 Path(path.parent / f"{name}{end}").unlink(missing_ok=True)
-
-    # -- numbers that were given twice
-
-    def renumber(self, stream: str) -> list[Sealed]:
-        """Begin a new stream, and give what this run put into `stream` new numbers; once in a run.
-
-        Called when the ingester knows numbers of our stream that we never gave: the file is an older copy of itself, and
-        its numbers were given a second time.
-        """
-        ledger = self._ledger
-        if ledger is None or self._ring is not None or self._renumbered or stream != ledger.head_stream:
-            return []
-        self._renumbered = True
-        end, at = ledger.last_id, self._opened_at_id
-        ledger.begin(self._world.new_id())
-        log.error("outbox: its file is an older copy of itself; a new stream begins")
-        again: list[Sealed] = []
-        while at < end and (rows := self._read(partial(Ledger.rows_after, after_id=at, end_id=end, limit=AT_ONCE))):
-            again += self.put([batch for row in rows if (batch := decoded(row))])
-            at = rows[-1].id
-        if self._ledger is not None:
-            self._ledger.mark_delivered([(self._opened_at_id + 1, end)])
-        return again
 
     def streams(self) -> dict[str, int]:
         found = self._ledger.streams if self._ledger is not None else {}

@@ -283,14 +283,6 @@ class Ledger:
         rows = [row_of(columns) for columns in found]
         return [(row.id, batch) for row in rows if (batch := decoded(row))]
 
-    def rows_after(self, after_id: int, end_id: int, limit: int) -> list[Sealed]:
-        """Return the batches between two ids, delivered or not."""
-        return [row for row in self._span(after_id + 1, end_id, limit) if self._is_whole(row)]
-
-    @property
-    def head_stream(self) -> str:
-        return self.head.stream if self.head else ""
-
     def _span(self, first: int, last: int, limit: int) -> list[Sealed]:
         sql = SELECT + "WHERE id BETWEEN ? AND ? ORDER BY id LIMIT ?"
         with store_errors(self.path):

@@ -5,7 +5,7 @@ Promises
       disk itself refuses; then `volatile` says so.
     * A batch is deleted only after the ingester's receipt, so it may arrive twice, never not at all.
     * It has its identity (stream, seq) and the hash of its forerunner before it is first written. A number is given
-      once: when numbers might be given again (file lost, disk away), a new stream begins.
+      once: when numbers might be given again (a start, a file lost, a disk away), a new stream begins.
     * At most `max_size` bytes are kept. Delivered batches stay `keep_delivered` seconds while there is room; they go
       first, then the oldest, and each loss is itself delivered, as a `lost` event.
     * A damaged file never stops the polling: it is set aside, what can be proved is salvaged, the rest is told as lost.
@@ -55,13 +55,6 @@ class Outbox:
     async def streams(self) -> dict[str, int]:
         """Return each stream there is, with the highest number given in it."""
         return await self._worker.run(self._books.streams)
-
-    async def renumber(self, stream: str) -> list[Sealed]:
-        """Give what this run put into `stream` new numbers in a new stream, once a run; return it.
-
-        For an ingester that knows numbers we never gave: our file was restored from an older copy.
-        """
-        return await self._worker.run(self._books.renumber, stream)
 
     async def tidy(self) -> None:
         """Write waiting receipts, delete what was kept long enough, try the disk again if it was away."""

@@ -6,11 +6,12 @@ Promises
       `BACKLOG_PER_S` a second and in half the window.
     * What has no receipt is sent again after 10 s, then ever more rarely (300 s), and at once when the connection or the
       ingester begins anew.
-    * A receipt is believed for our own streams only, and never beyond what was given a number.
+    * A receipt is believed for our own streams only, and in a stream of this run never beyond what was given a number.
 """
 
 import asyncio
 import logging
+import math
 from collections import deque
 from dataclasses import dataclass, field
 
@@ -61,8 +62,8 @@ class Publisher:
     """The backlog is read after this id."""
     _behind: bool = True
     """Whether the outbox may hold batches that were not offered live."""
-    _given: dict[str, int] = field(default_factory=dict)
-    """stream -> highest number given."""
+    _given: dict[str, float] = field(default_factory=dict)
+    """stream -> highest number given in this run; of an earlier stream any: the file may be an older copy of itself."""
     _epoch: str = ""
     """Of the ingester; empty while it is away."""
     _opening: int = 0
@@ -75,7 +76,7 @@ class Publisher:
     async def run(self) -> None:
         """Publish until cancelled."""
         self._opening = self.outbox.opening
-        self._given = await self.outbox.streams() | self._given
+        self._given = dict.fromkeys(await self.outbox.streams(), math.inf) | self._given
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._listen(), name="receipts")
             tasks.create_task(self._feed(), name="backlog")
@@ -87,7 +88,7 @@ class Publisher:
     def offer(self, rows: list[Sealed]) -> None:
         """Take batches that were just stored, to be sent before anything older."""
         for row in rows:
-            self._given[row.stream] = max(row.seq, self._given.get(row.stream, 0))
+            self._given[row.stream] = row.seq
         if not self.broker.connected:
             self._behind = self._behind or bool(rows)
             return
@@ -111,7 +112,7 @@ class Publisher:
                         log.warning("no connection to the broker: %s", reason)
                     said = reason
                 case Message(topic, payload) if topic == receipts:
-                    await self._receive(payload)
+                    self._receive(payload)
                 case Message(topic, payload) if topic == self.topics.ingester_status:
                     self._hear_of_ingester(payload)
                 case _:
@@ -139,29 +140,22 @@ class Publisher:
             self._epoch = status.epoch
             self._begin_anew()
 
-    async def _receive(self, payload: bytes) -> None:
+    def _receive(self, payload: bytes) -> None:
         try:
             receipt = decode_as(Receipt, unpack(payload))
         except MalformedBatch as error:
             log.warning("receipt not understood: %s", error)
             return
-        if max([receipt.through, *receipt.also]) > self._given.get(receipt.stream, 0):
-            if receipt.stream in self._given:
-                await self._doubt(receipt)
+        if receipt.stream not in self._given:
+            return
+        if max([receipt.through, *receipt.also]) > self._given[receipt.stream]:
+            log.warning("a receipt of stream %s is beyond what was given", receipt.stream)
             return
         self._settle(receipt)
         for first, last in receipt.resend:
             if first <= last and len(self._asked) < _MOST_ASKED:
                 self._asked.append((receipt.stream, first, last))
         self._wake.set()
-
-    async def _doubt(self, receipt: Receipt) -> None:
-        """Deal with a receipt beyond what was given: settle nothing; our file may be an older copy of itself."""
-        log.warning("a receipt through %d of stream %s, beyond what was given", receipt.through, receipt.stream)
-        again = await self.outbox.renumber(receipt.stream)
-        if again:
-            self._window = {key: flight for key, flight in self._window.items() if key[0] != receipt.stream}
-            self.offer(again)
 
     def _settle(self, receipt: Receipt) -> None:
         also = set(receipt.also)
@@ -219,7 +213,7 @@ class Publisher:
         if key in self._window:
             return None
         self._window[key] = flight = _Flight(row)
-        self._given[row.stream] = max(row.seq, self._given.get(row.stream, 0))
+        self._given.setdefault(row.stream, math.inf)
         return flight
 
     async def _send(self, flight: _Flight) -> None:

@@ -218,11 +218,19 @@ class _Centre:
         self._idle += 1
         if self._arrived or self._idle >= IDLE_DERIVES:
             self._arrived, self._idle = False, 0
-            await self.writer.run(self.services.derive)
+            await self._derive_all({})
             self.watcher.instruments = self.services.instruments
         else:
             await self.writer.run(_nothing)
         self.progress()
+
+    async def _derive_all(self, _: dict[str, Any]) -> dict[str, int]:
+        """Derive piece by piece: commits and receipts go on between the pieces."""
+        results = 0
+        while (found := await self.writer.run(self.services.derive_step)) is not None:
+            results += found
+            self.progress()
+        return {"results": results}
 
     async def _look(self) -> None:
         self._snapshot = await self.reader.run(self.watcher.snapshot, self.world.now_ms(), dict(self.agents))
@@ -270,6 +278,7 @@ class _Centre:
         handlers: dict[str, control.Handler] = {"ping": self._ping, "status": self._answer_status}
         for name, answer in self.services.writing().items():
             handlers[name] = partial(call, self.writer, answer)
+        handlers["derive"] = self._derive_all
         for name, answer in self.services.reading().items():
             handlers[name] = partial(call, self.reader, answer)
         return handlers

@@ -111,22 +111,20 @@ class Services:
 
     def derive(self, _: Mapping[str, Any] | None = None) -> dict[str, int]:
         """Derive until nothing new is left; return `{"results": revisions}`."""
-        results = self._refresh()
-        while True:
-            before = self.series.cursor()
-            results += len(self.deriver.derive(self.now_ms()))
-            if self.series.cursor() == before:
-                return {"results": results}
+        results = 0
+        while (found := self.derive_step()) is not None:
+            results += found
+        return {"results": results}
 
-    def _refresh(self) -> int:
-        """Take records written since the last time; restate what rests on them. Return how many intervals changed."""
+    def derive_step(self) -> int | None:
+        """Do one bounded piece of deriving; return how many intervals changed, None when nothing is left."""
         version = self.records.version()
-        if version == self._records_version:
-            return 0
-        self.instruments = self.deriver.instruments = register_of(self.records)
-        changed = len(self.deriver.refresh(self.now_ms()))
-        self._records_version = version
-        return changed
+        if version != self._records_version:
+            self.instruments = self.deriver.instruments = register_of(self.records)
+            self.deriver.stale = True
+            self._records_version = version
+        results = self.deriver.step(self.now_ms())
+        return None if results is None else len(results)
 
     def recompute(self, args: Mapping[str, Any]) -> dict[str, int]:
         """Derive [from, to) again; return `{"results": revisions}` of what changed."""

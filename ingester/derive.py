@@ -497,6 +497,7 @@ def _track(
     if point.role == "quantity":
         amounts = series.amounts(point.name, start, end)
         flags = [(amount.from_ms, amount.to_ms, "simulated") for amount in amounts if amount.simulated]
+        flags += [(amount.from_ms, amount.to_ms, "overlapping_amounts") for amount in amounts if amount.overlaps]
         return amounts_track((amount.from_ms, amount.to_ms, amount.value) for amount in amounts), flags
     before = knot["at"] if knot else series.last_sample_before(point.name, start + 1)
     after = series.first_sample_after(point.name, end)

@@ -193,8 +193,8 @@ class Ledger:
         following = self._span(last_id + 1, last_id + 1, 1)
         after = decoded(following[0]) if following else None
         return Lost(
-            stream=stream, from_seq=first_seq, to_seq=last_seq, sha256_of_b=after.prev if after else "", readings=0,
-            cause="damaged",
+            stream=stream, from_seq=first_seq, to_seq=last_seq, readings=0, cause="damaged",
+            sha256_of_b=after.prev if after and after.stream == stream else "",
         )  # fmt: skip
 
     def mark_delivered(self, ranges: Sequence[tuple[int, int]]) -> None:

@@ -98,12 +98,12 @@ def test_what_is_polled_is_published_and_receipted(story: Story, in_virtual_time
     assert online[-1].unreceipted <= 2
 
 
-def test_a_restart_continues_the_stream_and_shows_the_stop_as_a_gap(story: Story, in_virtual_time: Any) -> None:
+def test_a_restart_begins_a_stream_and_shows_the_stop_as_a_gap(story: Story, in_virtual_time: Any) -> None:
     in_virtual_time(story.run(10.5))
     stopped_at = story.times()[-1]
     story.world.elapsed_s += 60.0
     in_virtual_time(story.run(10.5))
-    assert len({batch.stream for batch in story.broker.batches()}) == 1
+    assert len({batch.stream for batch in story.broker.batches()}) == 2
     seqs = [batch.seq for batch in story.broker.batches()]
     assert sorted(set(seqs)) == list(range(1, max(seqs) + 1))
     [gap] = [gap for gap in story.events(Gap) if gap.end is not None]

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
 from metering.errors import SettingsError, SettingsFaults
+from metering.fields import byte_size, seconds
 from metering.text import Text
 from settings.document import Document
 from settings.faults import dotted, secret, without_password
@@ -119,7 +121,10 @@ def _origin(keys: Keys, value: Any, document: Document) -> Origin:
 def _leaves(value: Any, path: Keys) -> Iterator[tuple[Keys, Any]]:
     if isinstance(value, BaseModel):
         names = {name: info.alias or name for name, info in type(value).model_fields.items()}
-        parts: list[tuple[str | int, Any]] = [(names[name], getattr(value, name)) for name in names]
+        fields = type(value).model_fields
+        parts: list[tuple[str | int, Any]] = [
+            (names[name], _as_written(fields[name], getattr(value, name))) for name in names
+        ]
         parts += list((value.model_extra or {}).items())
     elif isinstance(value, dict):
         parts = list(value.items())
@@ -130,6 +135,18 @@ def _leaves(value: Any, path: Keys) -> Iterator[tuple[Keys, Any]]:
         yield path, value
     for key, part in parts:
         yield from _leaves(part, (*path, key))
+
+
+DURATIONS = (("d", 86400.0), ("h", 3600.0), ("min", 60.0), ("s", 1.0))
+SIZES = (("GB", 10**9), ("MB", 10**6), ("kB", 10**3))
+
+
+def _as_written(info: FieldInfo, value: Any) -> Any:
+    """Return a duration or a size as a file would say it: `15 min`, `1 GB`; anything else as it is."""
+    readers = [getattr(item, "func", None) for item in info.metadata]
+    units = DURATIONS if seconds in readers else SIZES if byte_size in readers else ()
+    fitting = ((name, one) for name, one in units if value and value % one == 0)
+    return next((f"{value / one:.0f} {name}" for name, one in fitting), value)
 
 
 def _masked(keys: Keys, value: Any) -> str:

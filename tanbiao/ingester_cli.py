@@ -24,7 +24,8 @@ ingester = typer.Typer(
 config_app = typer.Typer(no_args_is_help=True, help=say("配置", "Settings."))
 CONFIG = typer.Option(Path("ingester.yaml"), "--config", "-c", help=say("配置文件", "Settings file."))
 FILES = typer.Argument(..., help=say("CSV 文件", "CSV files."))
-SETTINGS = typer.Argument(..., help=say("agent.yaml 或 ingester.yaml", "agent.yaml or ingester.yaml"))
+SETTINGS = typer.Argument(None, metavar="FILE", help=say("agent.yaml 或 ingester.yaml", "agent.yaml or ingester.yaml."))
+NAMED = typer.Option(None, "--config", "-c", help=say("同上，另一种写法", "The same file, named as elsewhere."))
 JSON = typer.Option(False, "--json", help=say("输出 JSON", "Print JSON."))
 
 
@@ -121,7 +122,19 @@ def run(config: Path = CONFIG, demo: bool = typer.Option(False, "--demo", hidden
     asyncio.run(until_told(lambda stop: serve(settings, document, stop, demo)))
 
 
-@ingester.command("import", help=say("导入读数或数量的 CSV 文件", "Import readings or amounts from CSV files."))
+QUALITIES = "good, uncertain, bad, timeout, protocol_error, out_of_range, frozen, unsynced, backfilled, substituted"
+"""The names that a CSV file may use, as metering/reading.py has them."""
+IMPORTING = say(
+    "导入读数或数量的 CSV 文件；同一文件再次导入不会改变任何数据。\n\n读数的列：meter,point,time,value[,quality]；"
+    "数量（发票、过磅单、产量）的列：meter,point,from,to,value。时间为带时区的 ISO 8601。\n\nquality：{qualities}；不写为 good。",
+    "Import readings or amounts from CSV files; importing the same file again changes nothing.\n\nColumns of readings: "
+    "meter,point,time,value[,quality]; of amounts (invoices, weighbridge tickets, production): meter,point,from,to,value. "
+    "Times are ISO 8601 with offset.\n\nquality: {qualities}; good where there is none.",
+    qualities=QUALITIES,
+)
+
+
+@ingester.command("import", help=IMPORTING)
 def import_(
     files: list[Path] = FILES,
     config: Path = CONFIG,
@@ -174,10 +187,17 @@ def recompute(
 
 @config_app.command("show", help=say("显示每项设置及其来源", "Show each setting and where it came from."))
 def show(
-    config: Path = SETTINGS,
+    file: Path | None = SETTINGS,
+    named: Path | None = NAMED,
     origin: bool = typer.Option(False, "--origin", help=say("显示来源", "Show where each came from.")),
     json: bool = JSON,
 ) -> None:
+    config = named or file
+    if config is None or (file is not None and named is not None):
+        raise typer.BadParameter(
+            say("请给出一个文件：agent.yaml 或 ingester.yaml", "name one file: agent.yaml or ingester.yaml"),
+            param_hint="--config",
+        )
     from settings.agent import load_agent
     from settings.document import read
     from settings.ingester import load_ingester
@@ -187,9 +207,9 @@ def show(
     settings, document = load_agent(config, os.environ) if is_agent else load_ingester(config, os.environ)
     found = origins(settings, document)
     if json:
-        print_json([{"key": one.key, "value": one.value, "origin": one.place} for one in found])
+        print_json([{"key": one.key, "value": one.value, "origin": one.place or "default"} for one in found])
         return
     for one in found:
-        print(f"{one.key}: {one.value}" + (f"    # {one.place}" if origin else ""))
+        print(f"{one.key}: {one.value}" + (f"    # {one.place or say('默认值', 'default')}" if origin else ""))
     if not found:
         fail(say("没有设置", "no settings"))

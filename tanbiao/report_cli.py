@@ -12,7 +12,7 @@ from tanbiao.ingester_cli import CONFIG, JSON, centre, moment, now_ms
 from tanbiao.speech import LANG, print_json, say, tell
 
 if TYPE_CHECKING:
-    pass
+    from ingester.grid import Grid
 
 calibration = typer.Typer(no_args_is_help=True, help=say("计量器具与证书", "Instruments and certificates."))
 FORMAT = typer.Option("text", "--format", help=say("text、json 或 csv", "text, json or csv."))
@@ -35,7 +35,11 @@ def report(
     start: str = typer.Option(
         "", "--from", help=say("起始日期或时间，默认今天", "From, a date or a time with offset; default today.")
     ),
-    end: str = typer.Option("", "--to", help=say("结束（不含），默认现在", "To, exclusive; default now.")),
+    end: str = typer.Option(
+        "",
+        "--to",
+        help=say("结束（不含），默认到最近结束的间隔", "To, exclusive; default: the end of the last whole interval."),
+    ),
     by: Literal["interval", "hour", "day", "month"] = BY,
     source: str = typer.Option("", "--source", help=say("只看一个排放源", "One source only.")),
     as_of: str = typer.Option("", "--as-of", help=say("按当时所知", "As it was known then.")),
@@ -48,7 +52,7 @@ def report(
     with centre(config) as asked:
         grid = asked.grid
         begin = moment(grid, start, "--from") if start else grid.midnight(now)
-        until = moment(grid, end, "--to") if end else grid.ceil(now)
+        until = moment(grid, end, "--to") if end else _latest_end(grid, begin, now, include_open)
         question = {
             "from": begin,
             "to": until,
@@ -65,7 +69,13 @@ def report(
     elif format_ == "csv":
         print(_csv(found), end="")
     else:
-        _print_report(found)
+        _print_report(found, bool(as_of), source)
+
+
+def _latest_end(grid: "Grid", begin: int, now: int, include_open: bool) -> int:
+    """Return the end of the last whole interval; of the one that runs now where that is asked for, or there is no other."""
+    closed = grid.floor(now)
+    return grid.ceil(now) if include_open or closed <= begin else closed
 
 
 COLUMNS = (
@@ -87,28 +97,54 @@ def _csv(found: dict[str, Any]) -> str:
     return target.getvalue()
 
 
-def _print_report(found: dict[str, Any]) -> None:
-    print(f"{found['site']}  {found['from']} … {found['to']}")
+def _print_report(found: dict[str, Any], as_of: bool, source: str) -> None:
+    known = say("，按 {time} 所知", ", as known at {time}", time=found["as_of"]) if as_of else ""
+    print(f"{found['site']}  {found['from']} … {found['to']}{known}")
+    revised = any(row["revision"] > 1 for row in found["rows"])
     columns = [
         say("排放源", "source"),
         say("开始", "from"),
         say("活动数据>", "activity>"),
         "tCO2>",
         say("实测>", "measured>"),
+        say("分摊>", "apportioned>"),
         say("缺失>", "missing>"),
+        *([say("版本>", "revision>")] if revised else []),
     ]
     rows = [
         [row["source"], row["start"][:16].replace("T", " "), _activity(row), _rounded(row["emission"]["value"], 6),
-         f"{row['quality']['measured']:.1%}", f"{row['quality']['missing']:.1%}"]
+         *(_percent(row["quality"][share]) for share in ("measured", "apportioned", "missing")),
+         *([row["revision"]] if revised else [])]
         for row in found["rows"]
     ]  # fmt: skip
     table(columns, rows)
-    for name, amount in found["totals"].items():
-        if name != "intensity":
-            print(f"{TOTALS.get(name, {LANG: name})[LANG]}: {_rounded(amount['value'], 6)} {amount['unit']}")
+    if source:
+        print(say("以下合计只含排放源 {source}：", "The totals below are of the source {source} only:", source=source))
+    for name in TOTALS:
+        if name in found["totals"]:
+            amount = found["totals"][name]
+            print(f"{TOTALS[name][LANG]}: {_rounded(amount['value'], 6)} {amount['unit']}")
     for name, amount in found["totals"]["intensity"].items():
         print(f"{say('强度', 'intensity')} {name}: {_rounded(amount['value'], 6)} {amount['unit']}")
+    _print_completeness(found["totals"].get("completeness") or {})
     _print_flags(found)
+
+
+def _print_completeness(missing: dict[str, float]) -> None:
+    """Say which source or product has time missing, so that no total of it looks whole."""
+    lacking = ", ".join(f"{name} {_percent(share)}" for name, share in missing.items() if share)
+    if lacking:
+        print(
+            say(
+                "! 不完整：{lacking} 的时间缺失，缺失不计为零", "! incomplete: time is missing of {lacking}; it is not counted as zero",
+                lacking=lacking,
+            )
+        )  # fmt: skip
+
+
+def _percent(share: float) -> str:
+    """Return a share in percent; what is not quite nothing, or not quite all, never looks so."""
+    return "<0.1%" if 0 < share < 0.001 else ">99.9%" if 0.999 < share < 1 else f"{share:.1%}"
 
 
 def _print_flags(found: dict[str, Any]) -> None:

@@ -143,7 +143,7 @@ def test_each_setting_tells_where_it_comes_from_and_no_secret_is_shown(
     assert (found["agent.id"].value, found["agent.id"].place) == ("north", "TANBIAO_AGENT__ID")
     assert (found["mqtt.password"].value, found["mqtt.password"].place) == ("***", "credential mqtt-password")
     assert (found["mqtt.url"].value, found["mqtt.url"].place) == ("mqtt://127.0.0.1:1883", "agent.yaml:6:8")
-    assert (found["outbox.keep_delivered"].value, found["outbox.keep_delivered"].place) == ("604800.0", None)
+    assert (found["outbox.keep_delivered"].value, found["outbox.keep_delivered"].place) == ("7 d", None)
     assert (found["meters.gas-main.interval"].value, found["meters.gas-main.unit"].place) == (
         "10 s",
         "agent.yaml:14:11",

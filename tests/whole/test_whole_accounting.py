@@ -124,7 +124,9 @@ def _sums(report: Any) -> dict[str, Any]:
     }
 
 
-def test_a_late_reading_makes_a_revision_and_as_of_gives_the_old_figure(works: Callable[..., Any]) -> None:
+def test_a_late_reading_makes_a_revision_and_as_of_gives_the_old_figure(
+    works: Callable[..., Any], whole: SimpleNamespace, tmp_path: Path
+) -> None:
     values = _register(1000)
     before = works("--by", "interval", "--source", "grid", early=_readings("main", "energy", values, left_out=50))
     known_at = datetime.now(UTC).isoformat()
@@ -135,6 +137,13 @@ def test_a_late_reading_makes_a_revision_and_as_of_gives_the_old_figure(works: C
     assert [n for n, row in enumerate(after["rows"]) if row["revision"] == 2] == [49, 50]
     assert [n for n in range(QUARTERS) if after["rows"][n]["emission"] != before["rows"][n]["emission"]] == [49, 50]
     assert as_of["rows"] == before["rows"]
+    said = whole.command("report", *DAY, "--source", "grid", cwd=tmp_path).stdout
+    then = whole.command("report", *DAY, "--source", "grid", "--as-of", known_at, cwd=tmp_path).stdout
+    assert "revision" in said
+    assert "as known at" not in said
+    assert "revision" not in then
+    assert "as known at" in then
+    assert "of the source grid only" in then
     assert after["totals"] == before["totals"], "the late reading moves energy between intervals and adds none"
 
 

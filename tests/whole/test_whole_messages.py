@@ -291,3 +291,22 @@ def test_no_command_is_missing_from_the_list_above(whole: SimpleNamespace) -> No
         return found
 
     assert sorted(names(typer.main.get_command(cli.app), "")) == sorted(COMMANDS)
+
+
+@pytest.mark.parametrize("arguments", [("agent.yaml",), ("--config", "agent.yaml"), ("-c", "agent.yaml")])
+def test_config_show_takes_its_file_either_way_and_says_what_is_a_default(
+    whole: SimpleNamespace, site: Path, arguments: tuple[str, ...]
+) -> None:
+    done = whole.command("config", "show", "--origin", *arguments, cwd=site)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert "outbox.keep_delivered: 7 d    # default" in lines
+    assert any(line.startswith("agent.id: ") and "# agent.yaml:" in line for line in lines)
+
+
+def test_the_help_of_import_names_every_quality() -> None:
+    from metering.reading import quality_named
+    from tanbiao.ingester_cli import QUALITIES
+
+    named = [quality_named(name) for name in QUALITIES.split(", ")]
+    assert named == list(type(named[0]))

@@ -19,7 +19,11 @@ TEXTS: dict[str, Text] = {
         "增速超过仪表最大值，已计入待核", "faster than the meter can count; booked, to be checked"
     ),
     "conflict": Text("同一时刻收到不同的值，取后到者", "different values for one time; the later received counts"),
+    "overlapping_amounts": Text(
+        "不同时段的数量有重叠，已相加待核", "amounts of different stretches overlap; added, to be checked"
+    ),
     "simulated": Text("含模拟数据", "contains simulated data"),
+    "no_factor": Text("该年份没有因子，只有活动数据", "no factor for that year; the activity alone is known"),
     "provisional_factor": Text("因子暂用较早年份", "the factor is of an earlier year, provisionally"),
     "unverified_factor": Text("因子未与原文核对", "the factor was not compared with the official text"),
 }

@@ -6,6 +6,8 @@ what people and rules wrote. All calls block: they run in a Worker. Times are Un
 Promises of a series store
     * `commit` is one transaction, durable when it returns: a known (agent, stream, seq) is refused, the rest appended whole.
     * What is read back is what was sent: the body byte for byte, readings in order of time and arrival.
+    * Of one (point, time) the later received is in force, whatever its quality: an imported bad value withdraws a good one.
+      An agent's reading without a counting value withdraws nothing.
     * Results and the cursor they were derived up to are written in one transaction, so deriving may be killed at any moment.
 """
 
@@ -40,6 +42,8 @@ class Amount:
     to_ms: int
     value: Decimal
     simulated: bool = False
+    overlaps: bool = False
+    """Whether another amount of the point says something of a part of this stretch: both are added."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +206,10 @@ class SeriesStore(Protocol):
         amounts: Sequence[Amount],
         received_ms: int = 0,
     ) -> int:
-        """Append what a file holds and the store does not yet know, in one transaction; return how many rows were new."""
+        """Append the rows of a file that change what is in force, in one transaction; return how many these are.
+
+        Amounts of one stretch in one file add up; together they replace what earlier files said of that stretch.
+        """
         ...
 
     def set_aside(self, agent: str, received_ms: int, reason: str, payload: bytes) -> None:
@@ -246,7 +253,7 @@ class SeriesStore(Protocol):
         ...
 
     def amounts(self, point: str, start_ms: int, end_ms: int) -> list[Amount]:
-        """Return the amounts that overlap [start, end); of one stretch the later received counts."""
+        """Return the amounts that overlap [start, end), one a stretch: of files that speak of it the later received counts."""
         ...
 
     def readings(self, point: str, start_ms: int, end_ms: int, limit: int) -> list[Latest]:

@@ -11,7 +11,7 @@ Promises
 
 import logging
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from decimal import Decimal
@@ -48,6 +48,7 @@ from ingester.store.contract import (
 from ingester.store.known import COUNTS, Drafts, Known, event_of, load
 from ingester.store.sampling import Array, convertible, joined, law, one_a_time
 from metering.errors import QuantityError, StoreBusy, StoreFailed
+from metering.quantity import total
 from metering.ranges import Ranges
 from metering.reading import Quality
 
@@ -71,11 +72,37 @@ INSERT INTO cursor SELECT 0 WHERE NOT EXISTS (FROM cursor);
 """
 NEWEST_BEYOND = 500
 SET_ASIDE_OF_AGENT = 200
+JUDGED = f"({COUNTS} OR n IN (SELECT n FROM imports))"  # noqa: S608 - only constants in it
+"""The rows of which the later received is in force."""
 TOUCHED = f"""
 SELECT p.name, r.n, min(at_ms), max(at_ms) FROM readings r JOIN points p ON p.id = r.point
-    WHERE r.n > ? AND r.n <= ? AND {COUNTS} GROUP BY p.name, r.n
+    WHERE r.n > ? AND r.n <= ? AND {JUDGED} GROUP BY p.name, r.n
 UNION ALL SELECT point, n, min(from_ms), max(to_ms) FROM amounts WHERE n > ? AND n <= ? GROUP BY point, n ORDER BY 1, 2
 """  # noqa: S608 - only constants in it
+AMOUNTS_IN_FORCE = """
+SELECT point, from_ms, to_ms, value, simulated FROM amounts
+    QUALIFY n = max(n) OVER (PARTITION BY point, from_ms, to_ms) ORDER BY point, from_ms, to_ms, rowid
+"""
+"""What the last file that spoke of a stretch said of it."""
+AMOUNTS = """
+WITH tickets AS (SELECT *, rowid AS place FROM amounts WHERE point = ? QUALIFY n = max(n) OVER (PARTITION BY from_ms, to_ms)),
+stretches AS (SELECT from_ms, to_ms, list(value ORDER BY place) AS tickets, bool_or(simulated) AS flag FROM tickets
+    GROUP BY from_ms, to_ms),
+overlapping AS (SELECT *, coalesce(from_ms < max(to_ms) OVER earlier, false) OR coalesce(to_ms > min(from_ms) OVER later, false) AS mixed
+    FROM stretches WINDOW earlier AS (ORDER BY from_ms, to_ms ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING),
+    later AS (ORDER BY from_ms, to_ms ROWS BETWEEN 1 FOLLOWING AND UNBOUNDED FOLLOWING))
+SELECT from_ms, to_ms, tickets, flag, mixed FROM overlapping WHERE from_ms < ? AND to_ms > ? ORDER BY from_ms, to_ms
+"""
+UNKNOWN = f"""
+WITH in_force AS (
+    SELECT r.point, r.at_ms, arg_max(r.x IS NULL, r.rowid) AS none, arg_max(coalesce(r.x, 0), r.rowid) AS x,
+        arg_max(r.q, r.rowid) AS q
+    FROM readings r WHERE (r.point, r.at_ms) IN (SELECT (point, at_ms) FROM offered) AND {JUDGED} GROUP BY r.point, r.at_ms)
+SELECT min(o.i) AS i FROM offered o LEFT JOIN in_force f ON f.point = o.point AND f.at_ms = o.at_ms
+    WHERE f.point IS NULL OR f.q <> o.q OR f.none <> (o.x IS NULL) OR f.x <> coalesce(o.x, 0)
+    GROUP BY o.point, o.at_ms, o.x, o.q ORDER BY i
+"""  # noqa: S608 - only constants in it
+"""Of the rows of a file, those that change what is in force."""
 _HOUR_MS = 3_600_000
 _REACHES = (_HOUR_MS, 24 * _HOUR_MS, 31 * 24 * _HOUR_MS)
 """How far to look for a neighbouring reading before the whole table is asked, ms."""
@@ -111,6 +138,7 @@ class DuckdbSeries:
             self._con.execute(SCHEMA)
             self._known: Known = load(self._con)
             self._trusted = True
+            self._forget_withdrawn(list(self._known.units))
 
     def close(self) -> None:
         with self._translated():
@@ -165,6 +193,7 @@ class DuckdbSeries:
         drafts.adopt()
         if readings is not None:
             self._known.note_newest(readings, [arrived.batch.agent for arrived in fresh])
+            self._known.note_gaps((arrived.batch.agent, event) for arrived in fresh for event in arrived.batch.events)
             self._known.next_n += len(fresh)
         return new
 
@@ -204,20 +233,39 @@ class DuckdbSeries:
         amounts: Sequence[Amount],
         received_ms: int = 0,
     ) -> int:
-        if self._ask("SELECT 1 FROM imports WHERE sha256 = ? LIMIT 1", [sha256]):
-            return 0
         with self._transaction() as con:
             flags = sorted({row.simulated for row in readings} | {row.simulated for row in amounts})
             ordinals = {flag: self._known.next_n + i for i, flag in enumerate(flags)}
-            for flag, n in ordinals.items():
-                con.execute("INSERT INTO imports VALUES (?, ?, ?, ?, ?)", [n, name, sha256, received_ms, flag])
             appended = self._import_readings(con, readings, ordinals) if readings else None
-            new_amounts = self._import_amounts(con, amounts, ordinals) if amounts else 0
+            new = self._import_amounts(con, amounts, ordinals) if amounts else 0
+            new += 0 if appended is None else len(appended["n"])
+            for flag, n in ordinals.items() if new else ():
+                con.execute("INSERT INTO imports VALUES (?, ?, ?, ?, ?)", [n, name, sha256, received_ms, flag])
+        if not new:
+            return 0
+        self._known.simulated.update(n for flag, n in ordinals.items() if flag)
         if appended is not None:
             self._known.note_newest(appended, ())
-        self._known.simulated.update(n for flag, n in ordinals.items() if flag)
         self._known.next_n += len(ordinals)
-        return new_amounts + (0 if appended is None else len(appended["n"]))
+        self._forget_withdrawn({row.point for row in readings if row.value is None or not row.quality.counts})
+        return new
+
+    def _forget_withdrawn(self, points: Iterable[str]) -> None:
+        """Look again for the newest reading in force of points whose remembered one may have been withdrawn."""
+        counting = self._known.counting
+        for point in points:
+            ids = self._ids(point)
+            for i in [i for i in ids if i in counting and not self._in_force(ids, counting[i])]:
+                found = self._neighbour(point, "max", [(0, counting[i])])
+                if found is None:
+                    del counting[i]
+                else:
+                    counting[i] = found
+
+    def _in_force(self, ids: Iterable[int], at_ms: int) -> bool:
+        """Whether the reading in force at this time counts."""
+        query = f"SELECT arg_max({COUNTS}, rowid) FROM readings WHERE point IN (SELECT unnest(?)) AND at_ms = ? AND {JUDGED}"  # noqa: S608
+        return bool(self._ask(query, [list(ids), at_ms])[0][0])
 
     def _import_readings(
         self, con: duckdb.DuckDBPyConnection, readings: Sequence[ImportedReading], ordinals: Mapping[bool, int]
@@ -233,15 +281,11 @@ class DuckdbSeries:
         return appended
 
     def _unknown(self, con: duckdb.DuckDBPyConnection, rows: Columns) -> Array:
-        """Return the indices of rows whose (point, time, value, quality) is not stored, each once."""
+        """Return the indices of rows whose value and quality is not in force for (point, time), each once."""
         offered = {**rows, "i": np.arange(len(rows["n"]), dtype=np.int64)}
         con.register("offered", offered)
         try:
-            found = con.execute(
-                "SELECT min(o.i) AS i FROM offered o WHERE NOT EXISTS (SELECT 1 FROM readings r WHERE r.point = o.point"
-                " AND r.at_ms = o.at_ms AND r.x IS NOT DISTINCT FROM o.x AND r.q = o.q)"
-                " GROUP BY o.point, o.at_ms, o.x, o.q ORDER BY i"
-            ).fetchnumpy()
+            found = con.execute(UNKNOWN).fetchnumpy()
         finally:
             con.unregister("offered")
         return np.asarray(found["i"], dtype=np.int64)
@@ -249,9 +293,18 @@ class DuckdbSeries:
     def _import_amounts(
         self, con: duckdb.DuckDBPyConnection, amounts: Sequence[Amount], ordinals: Mapping[bool, int]
     ) -> int:
-        known = set(con.execute("SELECT point, from_ms, to_ms, value FROM amounts").fetchall())
-        offered = {(row.point, row.from_ms, row.to_ms, str(row.value)): row.simulated for row in amounts}
-        rows = [(ordinals[flag], *key, flag) for key, flag in offered.items() if key not in known]
+        in_force: dict[tuple[str, int, int], list[tuple[Decimal, bool]]] = {}
+        for point, start, end, value, flag in con.execute(AMOUNTS_IN_FORCE).fetchall():
+            in_force.setdefault((point, start, end), []).append((Decimal(value), flag))
+        offered: dict[tuple[str, int, int], list[tuple[Decimal, bool]]] = {}
+        for row in amounts:
+            offered.setdefault((row.point, row.from_ms, row.to_ms), []).append((row.value, row.simulated))
+        rows = [
+            (ordinals[flag], *stretch, str(value), flag)
+            for stretch, tickets in offered.items()
+            if sorted(tickets) != sorted(in_force.get(stretch, []))
+            for value, flag in tickets
+        ]
         if rows:
             con.executemany("INSERT INTO amounts VALUES (?, ?, ?, ?, ?, ?)", rows)
         return len(rows)
@@ -331,7 +384,8 @@ class DuckdbSeries:
     def samples(self, point: str, start_ms: int, end_ms: int) -> Samples:
         ids = self._ids(point)
         query = (
-            f"SELECT point, at_ms, x, n FROM readings WHERE point IN (SELECT unnest(?)) AND at_ms >= ? AND at_ms < ? AND {COUNTS}"  # noqa: S608
+            f"SELECT point, at_ms, coalesce(x, 0) AS shown, n, {COUNTS} AS counts FROM readings"  # noqa: S608
+            f" WHERE point IN (SELECT unnest(?)) AND at_ms >= ? AND at_ms < ? AND {JUDGED}"
             " ORDER BY at_ms, rowid"
         )
         with self._translated(), self._con.cursor() as reader:
@@ -339,10 +393,10 @@ class DuckdbSeries:
         values = self._converted(point, rows, ids)
         flagged = rows["at_ms"][np.isin(rows["n"], list(self._known.simulated))]
         simulated = (int(flagged[0]), int(flagged[-1])) if len(flagged) else None
-        return one_a_time(rows["at_ms"], values, simulated)
+        return one_a_time(rows["at_ms"], values, np.asarray(rows["counts"], dtype=bool), simulated)
 
     def _converted(self, point: str, rows: Columns, ids: Mapping[int, str]) -> Array:
-        values = np.asarray(rows["x"])
+        values = np.asarray(rows["shown"])
         target = self._unit_of(point)
         for point_id, sent_unit in ids.items():
             convert = law(sent_unit, target)
@@ -394,18 +448,19 @@ class DuckdbSeries:
         ids = list(self._ids(point))
         for start, end in windows:
             found: int | None = self._ask(query, [ids, start, end])[0][0]
+            while found is not None and not self._in_force(ids, found):  # an import withdrew it
+                start, end = (start, found) if which == "max" else (found + 1, end)
+                found = self._ask(query, [ids, start, end])[0][0]
             if found is not None:
                 return found
         return None
 
     def amounts(self, point: str, start_ms: int, end_ms: int) -> list[Amount]:
-        rows = self._ask(
-            "SELECT point, from_ms, to_ms, value, simulated FROM amounts WHERE point = ? AND from_ms < ? AND to_ms > ?"
-            " QUALIFY row_number() OVER (PARTITION BY from_ms, to_ms ORDER BY n DESC, rowid DESC) = 1"
-            " ORDER BY from_ms, to_ms",
-            [point, end_ms, start_ms],
-        )
-        return [Amount(name, begin, end, Decimal(value), flag) for name, begin, end, value, flag in rows]
+        rows = self._ask(AMOUNTS, [point, end_ms, start_ms])
+        return [
+            Amount(point, begin, end, total(map(Decimal, tickets)), flag, overlaps)
+            for begin, end, tickets, flag, overlaps in rows
+        ]
 
     def readings(self, point: str, start_ms: int, end_ms: int, limit: int) -> list[Latest]:
         rows = self._ask(
@@ -418,13 +473,15 @@ class DuckdbSeries:
 
     def gaps(self, start_ms: int, end_ms: int) -> list[GapRow]:
         rows = self._ask(
-            "SELECT document, agent FROM (SELECT * FROM events WHERE kind = 'gap' AND start_ms < ?"
-            " QUALIFY row_number() OVER (PARTITION BY agent, about, start_ms ORDER BY n DESC, rowid DESC) = 1)"
-            " WHERE end_ms = 0 OR end_ms > ? ORDER BY start_ms, about",
+            "SELECT agent, document FROM events WHERE kind = 'gap' AND start_ms < ? AND end_ms > ?"
+            " QUALIFY row_number() OVER (PARTITION BY agent, about, start_ms ORDER BY n DESC, rowid DESC) = 1",
             [end_ms, start_ms],
         )
-        gaps = [(event_of(document), agent) for document, agent in rows]
-        return [GapRow(gap.meter, agent, gap.start, gap.end, gap.cause, gap.missed) for gap, agent in gaps]
+        lasting = list(self._known.lasting.values())
+        gaps = [(agent, event_of(document)) for agent, document in rows]
+        gaps += [(agent, gap) for agent, gap in lasting if gap.start < end_ms]
+        found = [GapRow(gap.meter, agent, gap.start, gap.end, gap.cause, gap.missed) for agent, gap in gaps]
+        return sorted(found, key=lambda gap: (gap.start_ms, gap.meter, gap.agent))
 
     def touched(self, after: int, limit: int) -> list[Touched]:
         while after < self._known.next_n - 1:

@@ -1,7 +1,7 @@
 """What a series store keeps in memory of its file: known batches, points, owners and the newest readings."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import groupby
 
 import duckdb
@@ -11,7 +11,7 @@ from ingester.store.columns import Columns, counts, newest
 from ingester.store.contract import Arrived
 from metering.ranges import Ranges
 from metering.reading import COUNTING
-from metering.wire import Event, Lost, Thinned
+from metering.wire import Event, Gap, Lost, Thinned
 
 COUNTS = f"x IS NOT NULL AND q IN ({', '.join(str(int(quality)) for quality in sorted(COUNTING))})"
 event_of = msgspec.json.Decoder(Event).decode
@@ -39,12 +39,23 @@ class Known:
     simulated: set[int]
     """Ordinals of imports flagged so."""
     next_n: int
+    lasting: dict[tuple[str, str, int], tuple[str, Gap]] = field(default_factory=dict)
+    """Agent and gap of those that have no end yet, by agent, meter and start."""
 
     def add_point(self, point: int, name: str, sent_unit: str, agent: str) -> None:
         self.points[name, sent_unit] = point
         self.units[name] = {**self.units.get(name, {}), point: sent_unit}
         if agent:
             self.owners.setdefault(name.partition("/")[0], agent)
+
+    def note_gaps(self, events: Iterable[tuple[str, Event]]) -> None:
+        """Note which gaps last, of an agent's events in their order."""
+        for agent, event in events:
+            if isinstance(event, Gap):
+                key = agent, event.meter, event.start
+                self.lasting.pop(key, None)
+                if event.end is None:
+                    self.lasting[key] = agent, event
 
     def note_newest(self, readings: Columns, agents: Sequence[str]) -> None:
         """Note the newest readings of what was appended; `agents` by ordinal from `next_n`, none for an import."""
@@ -130,6 +141,11 @@ def load(con: duckdb.DuckDBPyConnection) -> Known:
     known.latest = _load_latest(con)
     newest_counting = f"SELECT point, max(at_ms) FROM readings WHERE {COUNTS} GROUP BY point"  # noqa: S608
     known.counting = dict(con.execute(newest_counting).fetchall())
+    gaps = con.execute(
+        "SELECT agent, document FROM events WHERE kind = 'gap'"
+        " QUALIFY row_number() OVER (PARTITION BY agent, about, start_ms ORDER BY n DESC, rowid DESC) = 1 AND end_ms = 0"
+    ).fetchall()
+    known.note_gaps((agent, event_of(document)) for agent, document in gaps)
     return known
 
 

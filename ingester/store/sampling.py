@@ -16,8 +16,15 @@ NEAR_MS = 3_600_000
 """Touched stretches of a point closer than this are one."""
 
 
-def one_a_time(times: Array, values: Array, simulated: tuple[int, int] | None) -> Samples:
-    """Keep one value a time. `times` ascends; values of one time stand in order of arrival."""
+def one_a_time(times: Array, values: Array, counting: Array, simulated: tuple[int, int] | None) -> Samples:
+    """Keep the last value of each time, and none where the last does not count.
+
+    `times` ascends; values of one time stand in order of arrival.
+    """
+    if not counting.all():
+        last = np.append(times[1:] != times[:-1], True)
+        kept = counting & ~np.isin(times, times[last & ~counting])
+        times, values = times[kept], values[kept]
     if not len(times):
         return Samples([])
     last = np.append(times[1:] != times[:-1], True)
@@ -28,9 +35,7 @@ def one_a_time(times: Array, values: Array, simulated: tuple[int, int] | None) -
     conflicts = []
     groups = zip(np.flatnonzero(first).tolist(), np.flatnonzero(last).tolist(), strict=True)
     for i, (begin, end) in enumerate(groups):
-        different = list(dict.fromkeys(values[begin : end + 1].tolist()))
-        if len(different) > 1:
-            readings[i] = (readings[i][0], different[-1])
+        if len(set(values[begin : end + 1].tolist())) > 1:
             conflicts.append(readings[i][0])
     return Samples(readings, tuple(conflicts), simulated)
 

@@ -95,7 +95,7 @@ def test_the_later_received_of_two_values_wins_and_is_told(series, arrived):
     series.commit([arrived(1, [(0, POINT, 1.0, 0), (5, POINT, 4.0, 0)])])
     series.commit([arrived(2, [(0, POINT, 2.0, 0), (5, POINT, 4.0, 0)])])
     series.commit([arrived(3, [(0, POINT, 1.0, 0)])])
-    assert series.samples(POINT, T0, T0 + 10) == Samples([(T0, 2.0), (T0 + 5, 4.0)], (T0,))
+    assert series.samples(POINT, T0, T0 + 10) == Samples([(T0, 1.0), (T0 + 5, 4.0)], (T0,))
     assert len(series.readings(POINT, T0, T0 + 10, 99)) == 5
 
 
@@ -157,6 +157,69 @@ def test_a_corrected_amount_replaces_the_earlier_one(series):
     series.import_rows("a.csv", "1" * 64, [], [Amount("oil/bought", T0, T0 + 10, Decimal(5))])
     series.import_rows("b.csv", "2" * 64, [], [Amount("oil/bought", T0, T0 + 10, Decimal(6), True)])
     assert series.amounts("oil/bought", 0, T0 * 2) == [Amount("oil/bought", T0, T0 + 10, Decimal(6), True)]
+
+
+def test_a_correction_back_to_an_earlier_value_is_in_force(open_series):
+    def file(value, quality=Quality.GOOD):
+        return [ImportedReading(POINT, T0 + i, value + i, quality) for i in range(2)]
+
+    store = open_series()
+    assert store.import_rows("good.csv", "1" * 64, file(1.0), []) == 2
+    assert store.import_rows("wrong.csv", "2" * 64, file(5.0), []) == 2
+    assert store.import_rows("good.csv", "1" * 64, file(1.0), []) == 2
+    assert store.import_rows("good.csv", "1" * 64, file(1.0), []) == 0
+    assert store.samples(POINT, T0, T0 + 9) == Samples([(T0, 1.0), (T0 + 1, 2.0)], (T0, T0 + 1))
+
+
+def test_an_imported_bad_value_withdraws_what_was_in_force_and_an_agents_does_not(open_series, arrived):
+    store = open_series()
+    store.commit([arrived(1, [(0, POINT, 1.0, 0), (5, POINT, 2.0, 0), (9, POINT, 3.0, 0), (9, POINT, None, 3)])])
+    bad = [ImportedReading(POINT, T0 + 9, None, Quality.BAD), ImportedReading(POINT, T0, 1.0, Quality.BAD)]
+    assert store.last_sample_before(POINT, T0 + 99) == T0 + 9
+    assert [store.import_rows("bad.csv", "1" * 64, bad, []) for _ in "12"] == [2, 0]
+    assert [(row.n, row.start_ms, row.end_ms) for row in store.touched(1, 9)] == [(2, T0, T0 + 9)]
+    store.close()
+    for known in (open_series(), open_series()):
+        assert known.samples(POINT, T0, T0 + 99).readings == [(T0 + 5, 2.0)]
+        assert known.last_sample_before(POINT, T0 + 99) == T0 + 5
+        assert known.last_sample_before(POINT, T0 + 5) is None
+        assert known.first_sample_after(POINT, T0) == T0 + 5
+        assert known.first_sample_after(POINT, T0 + 6) is None
+        known.close()
+
+
+def test_the_newest_reading_that_counts_is_found_again_when_it_is_withdrawn(series, arrived):
+    series.commit([arrived(1, [(0, POINT, 1.0, 0), (5, POINT, 2.0, 0)])])
+    series.import_rows("bad.csv", "1" * 64, [ImportedReading(POINT, T0 + 5, 2.0, Quality.BAD)], [])
+    assert series.last_sample_before(POINT, T0 + 99) == T0
+    series.import_rows("bad2.csv", "2" * 64, [ImportedReading(POINT, T0, 1.0, Quality.BAD)], [])
+    assert series.last_sample_before(POINT, T0 + 99) is None
+    series.import_rows("good.csv", "3" * 64, [ImportedReading(POINT, T0, 1.0, Quality.GOOD)], [])
+    assert series.last_sample_before(POINT, T0 + 99) == T0
+
+
+def test_tickets_of_one_file_add_up_and_a_later_file_replaces_them(series):
+    def tickets(*values):
+        return [Amount("oil/bought", T0, T0 + 10, Decimal(value)) for value in values]
+
+    def given():
+        return [row.value for row in series.amounts("oil/bought", 0, T0 * 2)]
+
+    assert series.import_rows("a.csv", "1" * 64, [], tickets(1000, 700, 700)) == 3
+    assert given() == [2400]
+    assert series.import_rows("a.csv", "1" * 64, [], tickets(1000, 700, 700)) == 0
+    assert series.import_rows("b.csv", "2" * 64, [], tickets(5)) == 1
+    assert given() == [5]
+    assert series.import_rows("a.csv", "1" * 64, [], tickets(1000, 700, 700)) == 3
+    assert given() == [2400]
+
+
+def test_amounts_that_overlap_in_part_are_told(series):
+    stretches = [(0, 10), (10, 20), (15, 16), (30, 40)]
+    rows = [Amount("oil/bought", T0 + start, T0 + end, Decimal(1)) for start, end in stretches]
+    series.import_rows("a.csv", "1" * 64, [], rows)
+    assert [row.overlaps for row in series.amounts("oil/bought", 0, T0 * 2)] == [False, True, True, False]
+    assert [row.overlaps for row in series.amounts("oil/bought", T0 + 16, T0 + 25)] == [True]
 
 
 def test_touched_stretches_follow_the_order_of_arrival(series, arrived):

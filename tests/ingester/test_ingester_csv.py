@@ -1,6 +1,7 @@
 """CSV files of readings and amounts: what they give, and what is refused with which words."""
 
 import json
+from datetime import UTC, datetime
 from decimal import Decimal
 
 import pytest
@@ -90,6 +91,46 @@ def test_an_amount_that_ends_before_it_begins_is_refused():
     assert faults("meter,point,from,to,value\n" + row) == ["data.csv:2:to: to must be later than from"]
 
 
+ROLES = {"gas-main/volume": "counter", "oil-store/bought": "quantity"}
+AMOUNTS = "meter,point,from,to,value\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (HEADER + "oil-store,bought,2025-11-23T08:00:00Z,7,good\n", "data.csv:2:point: point oil-store/bought is a quantity: a"
+         " reading of it would never count. Write it under the header meter,point,from,to,value"),
+        (AMOUNTS + "gas-main,volume,2025-11-23T08:00:00Z,2025-11-23T09:00:00Z,5\n", "data.csv:2:point: point gas-main/volume is a"
+         " counter: an amount of it would never count. Write it under the header meter,point,time,value[,quality]"),
+        (HEADER + "gas-main,volume,1999-12-31T23:59:59Z,7,good\n", "data.csv:2:time: 1999-12-31T23:59:59Z is before the year 2000."
+         " Check the year"),
+        (AMOUNTS + "oil-store,bought,2025-11-23T08:00:00Z,2052-11-23T08:00:00Z,7\n", "data.csv:2:to: 2052-11-23T08:00:00Z is more"
+         " than a day in the future. Check the year"),
+        (AMOUNTS + "oil-store,bought,2025-11-23T08:00:00Z,2025-11-23T09:00:00Z,1e9999999\n", "data.csv:2:value: '1e9999999' is not"
+         " a number. Write it like 1234.5 or 1.2345e3, without separators"),
+        (HEADER + "gas-main,volume,2025-11-23T08:00:00Z,7,good\ngas-main,volume,2025-11-23T16:00:00+08:00,8,good\n",
+         "data.csv:3:time: 2025-11-23T16:00:00+08:00 has another value or quality than in line 2. Keep one row for a time"),
+    ],
+)  # fmt: skip
+def test_a_row_that_could_never_count_is_a_fault(text, said):
+    with pytest.raises(SettingsFaults) as raised:
+        parse_csv("data.csv", text.encode(), ROLES, now_ms=T0)
+    assert [fault.say("en") for fault in raised.value.faults] == [said]
+
+
+def test_rows_up_to_a_day_ahead_and_a_row_said_twice_are_taken():
+    row = "gas-main,volume,2025-11-24T08:00:00Z,7,good\n"
+    assert len(parse_csv("data.csv", (HEADER + row + row).encode(), ROLES, now_ms=T0).readings) == 2
+
+
+def test_tickets_of_one_stretch_travel_together():
+    days = ["21", "20", "21", "21", "20"]
+    rows = [f"oil-store,bought,2025-11-{day}T00:00:00Z,2025-11-{day}T12:00:00Z,{n}\n" for n, day in enumerate(days)]
+    parts = list(parse(AMOUNTS + "".join(rows)).parts(2))
+    assert [[row[3] for row in part["amounts"]] for part in parts] == [["1", "4"], ["0", "2", "3"]]
+    assert [part["sha256"][-2:] for part in parts] == [":0", ":1"]
+
+
 def test_all_faults_of_a_file_are_told_and_nothing_is_given():
     good = "gas-main,volume,2025-11-23T08:00:00Z,7,good\n"
     told = faults(HEADER + good + "x,y,z,w,v\n" + good)
@@ -119,10 +160,21 @@ def test_a_file_that_is_not_there_is_refused(tmp_path):
         read_csv(tmp_path / "missing.csv", POINTS)
 
 
-@given(st.lists(st.tuples(st.integers(0, 10**9), st.floats(0, 1e15), st.sampled_from(list(Quality))), max_size=30))
+def sizes():
+    return st.just(0.0) | st.floats(1e-15, 1e15)
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 10**9), sizes(), st.sampled_from(list(Quality))),
+        max_size=30,
+        unique_by=lambda row: row[0],
+    )
+)
 def test_what_is_sent_in_parts_is_what_was_read(rows):
     lines = [
-        f"gas-main,volume,{1970 + n % 60}-01-01T00:00:00Z,{value!r},{quality.text.en}\n" for n, value, quality in rows
+        f"gas-main,volume,{datetime.fromtimestamp(10**9 + n, UTC).isoformat()},{value!r},{quality.text.en}\n"
+        for n, value, quality in rows
     ]
     file = parse(HEADER + "".join(lines))
     sent = [json.loads(json.dumps(part)) for part in file.parts()]

@@ -20,6 +20,10 @@ class Answer:
     asked_s: float | None = None
     """The uptime at `measured_ms`, seconds; None: now."""
 
+    def why(self, value: Value) -> str:
+        """Return why a value is not there."""
+        return str(self.error) if self.error is not None else value.why or value.quality.text.en
+
 
 class Wire(Protocol):
     """A line as its owner uses it. Closed by leaving `poll` alone and calling `close`."""

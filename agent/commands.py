@@ -13,6 +13,7 @@ from agent.forecast import LineForecast, forecasts
 from agent.gaps import GapBook
 from agent.line import LineOwner
 from agent.wiring import Meter, wire
+from drivers.contract import Value
 from link import control
 from link.notify import Systemd, Watchdog
 from link.world import World
@@ -124,12 +125,18 @@ class _Shown:
     def take(self, meter: Meter, answers: Sequence[Answer]) -> bool:
         for answer in answers:
             for value in answer.values:
-                unit = meter.plan.points[value.point].unit
-                head = f"{_clock(answer.measured_ms)} {meter.id}/{value.point} "
-                said = "-" if value.value is None else f"{value.value:g} {unit}"
-                quality = value.quality.text
-                self._show(Text(f"{head}{said}  {quality.zh}", f"{head}{said}  {quality.en}"))
+                head, said = f"{_clock(answer.measured_ms)} {meter.id}/{value.point} ", _said(meter, answer, value)
+                self._show(Text(head + said.zh, head + said.en))
         return True
+
+
+def _said(meter: Meter, answer: Answer, value: Value) -> Text:
+    """Return a value with all its digits, or why there is none."""
+    if value.value is None:
+        why = answer.why(value)
+        return Text(f"没有值：{why}", f"no value: {why}")
+    said = f"{repr(value.value).removesuffix('.0')} {meter.plan.points[value.point].unit}"
+    return Text(f"{said}  {value.quality.text.zh}", f"{said}  {value.quality.text.en}")
 
 
 async def _show_silence(owner: LineOwner, world: World, stop: asyncio.Event, show: Callable[[Text], None]) -> None:
@@ -162,7 +169,8 @@ def status(path: Path, environ: Mapping[str, str]) -> Outcome:
         *(Text(f"警报：{alarm}", f"alarm: {alarm}") for alarm in data["alarms"]),
         *(_meter(name, meter) for name, meter in data["meters"].items()),
     ]
-    return Outcome(data, _lines(texts), not silent and not data["alarms"])
+    lacking = [name for name, meter in data["meters"].items() if meter.get("no_value")]
+    return Outcome(data, _lines(texts), not silent and not lacking and not data["alarms"])
 
 
 def _connection(data: Mapping[str, Any]) -> Text:
@@ -188,6 +196,14 @@ def _meter(name: str, meter: Mapping[str, Any]) -> Text:
             f"  {name} silent since {since}: {meter['detail']} ({counts} read, {missed} missed)",
         )
     last = _clock(meter["last_good"]) if meter["last_good"] else "-"
+    if lacking := meter.get("no_value"):
+        points = ", ".join(f"{point} ({why})" for point, why in lacking["points"].items())
+        more = ", …" if lacking["count"] > len(lacking["points"]) else ""
+        return Text(
+            f"  {name} 有 {lacking['count']} 个测点没有值：{points}{more}；最近 {last}（{counts}，缺 {missed}）",
+            f"  {name} problem: {lacking['count']} points without value: {points}{more};"
+            f" last {last} ({counts} read, {missed} missed)",
+        )
     return Text(
         f"  {name} 正常，最近 {last}（{counts}，缺 {missed}）",
         f"  {name} {meter['state']}, last {last} ({counts} read, {missed} missed)",
@@ -195,8 +211,8 @@ def _meter(name: str, meter: Mapping[str, Any]) -> Text:
 
 
 def _clock(ms: int) -> str:
-    """Return a time as the clock on the wall shows it, with the date where it is not today's business."""
-    return datetime.fromtimestamp(ms / 1000, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    """Return a time as the clock on the wall shows it, with its offset from UTC."""
+    return datetime.fromtimestamp(ms / 1000, UTC).astimezone().isoformat(" ", "seconds")
 
 
 def _lines(texts: Sequence[Text]) -> Text:

@@ -2,9 +2,12 @@
 
 from collections import Counter, deque
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 _ROUND_TRIPS = 64
+_NAMED = 5
+"""Points without a value that the status names of a meter; the count says how many there are."""
 
 
 @dataclass(slots=True)
@@ -24,6 +27,8 @@ class MeterCounters:
     cause: str = ""
     """Why it is silent, in a word; `detail` says it in a sentence."""
     detail: str = ""
+    no_value: dict[str, str] = field(default_factory=dict)
+    """Points that had no value when last asked for, and why."""
     round_trips_ms: deque[float] = field(default_factory=lambda: deque(maxlen=_ROUND_TRIPS))
 
     @property
@@ -41,6 +46,9 @@ class MeterCounters:
         }  # fmt: skip
         if times:
             found["round_trip_ms"] = [round(times[len(times) // 2], 1), round(times[len(times) * 95 // 100], 1)]
+        if self.state == "ok" and self.no_value:
+            named = dict(islice(self.no_value.items(), _NAMED))
+            found["no_value"] = {"count": len(self.no_value), "points": named}
         if self.silent_since_ms is not None:
             found |= {"since": self.silent_since_ms, "cause": self.cause, "detail": self.detail}
         return found

@@ -152,6 +152,12 @@ class LineOwner:
             log.error("%s: fault in the driver", polled.meter.id, exc_info=fault.fault)
 
     def _account(self, polled: _Polled, answer: Answer) -> None:
+        no_value = polled.counters.no_value
+        for value in answer.values:
+            if value.value is None:
+                no_value[value.point] = answer.why(value)
+            elif no_value:
+                no_value.pop(value.point, None)
         if answer.error is None:
             polled.counters.ok += 1
             polled.counters.round_trips_ms.append(answer.round_trip_ms)

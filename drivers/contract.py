@@ -34,6 +34,8 @@ class Value:
     quality: Quality = Quality.GOOD
     raw: bytes | None = None
     source_ms: int | None = None
+    why: str = ""
+    """Why there is no value, in the protocol's own words, such as `BadNodeIdUnknown`; for people only."""
 
 
 @dataclass(frozen=True)
@@ -110,15 +112,6 @@ class Request(Protocol):
             MeterRefused: an exception reply.
         """
         ...
-
-
-def replies_are_distinct(request: Request) -> bool:
-    """Return whether a reply names the request it answers, by a transaction id or the data's own address.
-
-    A request says so with an attribute `replies_are_distinct`; without it the answer is no: a late reply could then pass
-    for the reply to the meter's next request, so the line owner leaves a meter alone for a while after a time-out.
-    """
-    return getattr(request, "replies_are_distinct", False) is True
 
 
 def replies_are_distinct(request: Request) -> bool:

@@ -35,8 +35,6 @@ class DataRead:
 
     replies_are_distinct = True
 
-    replies_are_distinct = True
-
     def __init__(self, number: str, di: str, layout: Layout, measure: Measure) -> None:
         self._number = number
         self._di = bytes.fromhex(di)[::-1]

@@ -87,7 +87,6 @@ class TcpRead(_Read):
     """One read with an MBAP header. A new transaction id with each `request`."""
 
     replies_are_distinct = True
-    replies_are_distinct = True
     _overhead = 9
 
     def __init__(self, block: Block, unit: int) -> None:

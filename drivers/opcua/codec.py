@@ -30,9 +30,11 @@ class Target:
 
     def value(self, data: ua.DataValue) -> Value:
         source_ms = epoch_ms(data.SourceTimestamp)
-        quality = quality_of(data.StatusCode.value if data.StatusCode is not None else 0)
-        number = None if quality is Quality.BAD else _number(data.Value)
-        return self.measure.value(number, None, quality, source_ms)
+        status = data.StatusCode
+        quality = quality_of(status.value if status is not None else 0)
+        if status is not None and quality is Quality.BAD:
+            return Value(self.measure.point, None, Quality.BAD, source_ms=source_ms, why=status.name)
+        return self.measure.value(_number(data.Value), None, quality, source_ms)
 
 
 def target(name: str, point: ProfilePoint) -> Target:

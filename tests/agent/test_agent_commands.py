@@ -1,4 +1,5 @@
 import asyncio
+import re
 import socket
 from collections.abc import Callable
 from contextlib import suppress
@@ -7,9 +8,11 @@ from typing import Any
 
 import pytest
 
-from agent import commands
+from agent import app, commands
 from agent.books import OutboxSettings
+from agent.counters import MeterCounters
 from agent.outbox import open_outbox
+from link import control
 from metering.errors import NotRunning, SettingsFaults, StoreBusy
 from metering.text import Text
 
@@ -78,6 +81,51 @@ def test_a_dry_run_shows_readings_and_keeps_nothing(
     assert sum("m1/energy 1234.5 kWh  good" in line for line in lines) == 3
     assert sum("m2 is silent" in line for line in lines) == 1
     assert not (path.parent / "data").exists()
+
+
+def test_a_dry_run_shows_all_digits_the_offset_and_why_there_is_no_value(
+    agent_file: AgentFile, world: Any, fakes: Any, in_virtual_time: Any
+) -> None:
+    path = agent_file()
+    nan = float("nan")
+    world.lines["meter:502"] = fakes.Wire(lambda frame: [(0.01, fakes.modbus_reply(frame, (16777215.0, nan)))])
+    shown: list[Text] = []
+
+    async def story() -> None:
+        stop = asyncio.Event()
+        asyncio.get_running_loop().call_later(1.2, stop.set)
+        await commands.dry_run(path, {}, world, stop, shown.append)
+
+    in_virtual_time(story())
+    energy, power = (text.en for text in shown[:2])
+    assert "m1/energy 16777215 kWh  good" in energy
+    assert re.match(r"20\d\d-\d\d-\d\d \d\d:\d\d:\d\d[+-]\d\d:\d\d m1/energy ", energy)
+    assert "m1/power no value: bad" in power
+    assert "没有值" in shown[1].zh
+
+
+async def test_status_names_points_without_a_value_as_a_problem(
+    agent_file: AgentFile,
+) -> None:
+    path = agent_file()
+    meter = MeterCounters(expected=1, read=1, last_good_ms=1)
+    lack = {"power": "BadNodeIdUnknown"} | {f"p{n}": "BadNodeIdUnknown" for n in range(8)}
+
+    async def answer(_: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "connected": True, "silent_since": None, "receipted": 1, "unreceipted": 0, "outbox_bytes": 0,
+            "alarms": [], "meters": {"m1": meter.report()},
+        }  # fmt: skip
+
+    (path.parent / "data").mkdir(exist_ok=True)
+    async with control.serve(app.control_socket(path.parent / "data/outbox.db"), {"status": answer}):
+        assert (await asyncio.to_thread(commands.status, path, {})).fine
+        meter.no_value.update(lack)
+        outcome = await asyncio.to_thread(commands.status, path, {})
+    assert not outcome.fine
+    assert "m1 problem: 9 points without value: power (BadNodeIdUnknown), p0" in outcome.text.say("en")
+    assert "有 9 个测点没有值" in outcome.text.say("zh")
+    assert len(outcome.data["meters"]["m1"]["no_value"]["points"]) == 5
 
 
 async def test_run_refuses_wrong_lines_and_a_second_agent_in_plain_words(

@@ -275,6 +275,7 @@ def test_f20_a_line_lost_between_two_requests_costs_the_second_only(bench, fakes
     assert len(marks) == counters.failures["unreachable"] == seconds // 3 > 3
     assert set(marks) == {int(Quality.BAD)}
     assert len(line.sink.of("m1", "power")) == first - len(marks)
+    assert "no_value" not in counters.report(), "the last read had all"
 
 
 def test_f17_a_fault_after_a_first_answer_leaves_marks_and_is_logged_once(
@@ -290,6 +291,7 @@ def test_f17_a_fault_after_a_first_answer_leaves_marks_and_is_logged_once(
     counters = line.owner.meters["m1"]
     assert counters.read == counters.failures["error"] == 30
     assert sum(point == "power" and value is None for _, _, point, value, _ in line.sink.readings) == 30
+    assert counters.report()["no_value"] == {"count": 1, "points": {"power": "ZeroDivisionError('planted')"}}
     assert sum("fault in the driver" in record.message for record in caplog.records) == 1
 
 

@@ -108,6 +108,7 @@ async def test_all_values_of_a_meter_come_with_status_and_source_time(plant: Pla
         ("broken", None, Quality.BAD),
         ("absent", None, Quality.BAD),
     ]
+    assert [value.why for value in values[4:]] == ["", "BadSensorFailure", "BadNodeIdUnknown"]
     assert [value.source_ms for value in values[:3]] == [round(WHEN.timestamp() * 1000)] * 3
 
 

@@ -58,6 +58,26 @@ def _fuel_faults(row: FuelRow) -> Iterator[tuple[Text, dict[str, object]]]:
         yield _TOO_MUCH_CARBON, {"row": row.id, "carbon": plain(carbon), "limit": limit}
 
 
+def parameter_faults(name: str, value: Quantity) -> Iterator[tuple[Text, dict[str, object]]]:
+    """Yield why a plant's own `ncv`, `cc` or `of` cannot be true, whatever the fuel; also where its unit is another's."""
+    wanted = {"ncv": NCV_DIMENSIONS, "cc": {unit("tC/GJ").dimensions}, "of": {unit("%").dimensions}}[name]
+    if value.unit.dimensions not in wanted:
+        yield _OTHER_UNIT, {"name": name, "value": value, "such": _UNITS[name]}
+    elif name == "cc":
+        yield from _outside(name, value.to("tC/GJ"), _CC_BAND)
+    elif name == "of":
+        yield from _outside(name, value.to("%"), _OF_BAND)
+    elif value.unit.dimensions == unit("GJ/t").dimensions:
+        low, high = min(b[0] for b in _NCV_BANDS.values()), max(b[1] for b in _NCV_BANDS.values())
+        yield from _outside(name, value.to("GJ/t"), (low, high))
+    else:
+        yield from _outside(
+            name,
+            value.to(f"GJ/10^4 m3@{value.unit.reference}" if value.unit.reference else "GJ/10^4 m3"),
+            _GAS_NCV_BAND,
+        )
+
+
 def _outside(name: str, value: Quantity, band: tuple[Any, Any]) -> Iterator[tuple[Text, dict[str, object]]]:
     if not band[0] <= value.value <= band[1]:
         yield _OUTSIDE, {"name": name, "value": value, "low": band[0], "high": band[1]}
@@ -65,5 +85,10 @@ def _outside(name: str, value: Quantity, band: tuple[Any, Any]) -> Iterator[tupl
 
 _TOO_MUCH_CARBON = Text(
     "热值 × 单位热值含碳量 = {carbon} tC/t，超过 {limit}", "NCV x CC is {carbon} tC/t, above {limit}"
+)
+NCV_DIMENSIONS = {unit("GJ/t").dimensions, unit("GJ/10^4 m3").dimensions}
+_UNITS = {"ncv": "GJ/t, GJ/10^4 m3@20C", "cc": "tC/GJ", "of": "%"}
+_OTHER_UNIT = Text(
+    "参数 {name} = {value} 的单位应当是 {such} 一类", "the parameter {name} = {value} should have a unit such as {such}"
 )
 _OUTSIDE = Text("{name} = {value} 不在 {low} 到 {high} 之间", "{name} = {value} is not within {low} and {high}")

@@ -68,7 +68,7 @@ class MeterSection(Strict):
     model_config = ConfigDict(extra="allow")
 
     line: Id = Field(examples=["rs485-1"])
-    profile: str = Field(examples=["generic/power-meter"])
+    profile: str = Field(examples=["generic/dlt645-2007"])
     """`vendor/model`, or a file (`*.yaml`), absolute after loading."""
     interval: DurationS = Field(default=10.0, ge=0.1, le=86400)
     """Seconds between two readings, aligned to the wall clock."""

@@ -7,6 +7,7 @@ from metering.errors import FactorError, SettingsError, UnlikeUnits
 from metering.expression import Expression
 from metering.factor import FactorSet, region_rows
 from metering.fields import FieldError
+from metering.plausibility import NCV_DIMENSIONS, parameter_faults
 from metering.quantity import Quantity, Unit, unit
 from metering.text import Text
 from settings.accounting import source_factor
@@ -40,7 +41,9 @@ class CrossCheck:
             wrong = list(self._activity(("sources", name, "activity"), source.activity))
             unknown = list(self._set_names(name, source))
             found += [*wrong, *(unknown if self.all_sets else [])]
-            found += [] if wrong or unknown else self._factor(name, source)
+            unfit = [] if wrong else list(self._parameters(name, source)) + list(self._densities(name, source))
+            found += unfit
+            found += [] if wrong or unknown or unfit else self._factor(name, source)
         for name, product in self.products.items():
             found += self._activity(("products", name, "activity"), product.activity)
         for name, rule in self.rules.items():
@@ -98,6 +101,28 @@ class CrossCheck:
             keys = ("sources", name, _concerned(source))
             return [self.document.fault(keys, problem, None, source=name, **error.values)]
         return []
+
+    def _parameters(self, name: str, source: SourceSection) -> Iterator[SettingsError]:
+        """The plant's own values, by the bounds that a row of a factor set is held to."""
+        fuel, counted = source.fuel or "", self._points[source.activity.points[0]].counted_unit
+        for key in ("ncv", "cc", "of"):
+            value, keys = getattr(source.parameters, key), ("sources", name, "parameters", key)
+            if not isinstance(value, Quantity):
+                continue
+            for text, values in parameter_faults(key, value):
+                yield self.document.fault(keys, text, _COMPARE, **values)
+            if key == "ncv" and value.unit.dimensions in NCV_DIMENSIONS:
+                by_volume = value.unit.dimensions != unit("GJ/t").dimensions
+                solid = counted.dimensions == unit("t").dimensions
+                if by_volume and solid:
+                    yield self.document.fault(keys, _NCV_NO_FIT, _NCV_PER_MASS, value=value, counted=counted, fuel=fuel)
+
+    def _densities(self, name: str, source: SourceSection) -> Iterator[SettingsError]:
+        """One factor stands for the whole of a source, so its meters share one density."""
+        found = {str(self._meter_of(point).density): point for point in source.activity.points}
+        if len(found) > 1:
+            values = {"source": name, "densities": ", ".join(f"{point} {d}" for d, point in found.items())}
+            yield self.document.fault(("sources", name, "activity"), _DENSITIES, _ONE_DENSITY, **values)
 
     def _year_with_a_factor(self, source: SourceSection) -> int:
         """Return the newest data year of the source's region; 0 where its factor knows no years."""
@@ -180,6 +205,16 @@ def _fitting(source: SourceSection, counted: Unit) -> Text:
     return _MASS
 
 
+_COMPARE = Text("请与化验报告核对数值和单位", "Compare value and unit with the laboratory's report")
+_NCV_NO_FIT = Text(
+    "参数 ncv（{value}）按体积给出，而活动数据以 {counted} 计",
+    "the parameter ncv ({value}) is per volume, while the activity counts {counted}",
+)
+_NCV_PER_MASS = Text("请写成 GJ/t 一类", "Write it per mass, such as in GJ/t")
+_DENSITIES = Text(
+    "来源 {source} 的仪表密度不一：{densities}", "the meters of source {source} differ in density: {densities}"
+)
+_ONE_DENSITY = Text("请把密度不同的仪表分成不同的来源", "Make a source of each density")
 _DID_YOU_MEAN = Text("是不是 {near}？", "Did you mean {near}?")
 _THERE_ARE = Text("已定义：{known}", "Defined here: {known}")
 _UNKNOWN = {

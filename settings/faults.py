@@ -49,8 +49,26 @@ def faults_of(
         elif item["type"] == "literal_error" and found[path][1].remedy is None:
             found[path] = (tagged, _or_word(found[path][1], item["ctx"]["expected"]))
     faults = [fault for path, (tagged, fault) in found.items() if not (tagged and _deeper(path, found))]
+    faults = [*faults, *_misspelt(faults, model, data, at)]
     meant = {(*fault.keys[:-1], fault.values["near"]) for fault in faults if fault.problem is _UNKNOWN_KEY}
     return [fault for fault in faults if fault.keys not in meant]
+
+
+def _misspelt(faults: list[Fault], model: type[BaseModel], data: Any, at: Keys) -> list[Fault]:
+    """Return the keys that must be the misspelt ones, in a section that takes unknown keys and lacks a required one."""
+    found: list[Fault] = []
+    for fault in faults:
+        section, lacking = fault.keys[len(at) : -1], str(fault.keys[-1]) if fault.keys else ""
+        here = _at(data, section, None)
+        if fault.problem not in (_MISSING, _MISSING_AT_TOP) or not isinstance(here, dict):
+            continue
+        strange = [key for key in here if key not in known_keys(model, section)]
+        written = next((key for key in strange if nearest(key, [lacking])), None)
+        if written is not None and not any(other.keys == (*fault.keys[:-1], written) for other in faults):
+            keys = (*fault.keys[:-1], written)
+            values = {"setting": dotted(keys), "key": written, "near": lacking}
+            found.append(Fault(keys, _UNKNOWN_KEY, _DID_YOU_MEAN, values, at_key=True))
+    return found
 
 
 def _or_word(fault: Fault, words: str) -> Fault:

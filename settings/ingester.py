@@ -2,6 +2,7 @@
 
 import ipaddress
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
@@ -65,6 +66,14 @@ def _loopback(host: str) -> str:
     return host
 
 
+LAST_YEAR = 2026
+"""The year whose clock changes are looked at; the rules of zones change seldom."""
+_SHORTER = Text(
+    "{zone} 有夏令时，interval 最长 1 h，否则区间会跨过午夜；例如 15 min",
+    "clocks change in {zone}: interval is at most 1 h there, or intervals would straddle midnight; such as 15 min",
+)
+
+
 class SiteSection(Strict):
     """The site these settings are for."""
 
@@ -75,6 +84,14 @@ class SiteSection(Strict):
     interval: Annotated[DurationS, AfterValidator(_whole_part_of_a_day)] = 900.0
     """Seconds of one interval: the unit of activities, emissions and reports."""
     atmospheric_pressure: Annotated[Amount, AfterValidator(_pressure)] = quantity("101.325 kPa")
+
+    @model_validator(mode="after")
+    def _hours_where_clocks_change(self) -> "SiteSection":
+        """A longer interval would straddle midnight on half the days of such a zone."""
+        offsets = {datetime(LAST_YEAR, month, 1, tzinfo=self.zone).utcoffset() for month in range(1, 13)}
+        if self.interval > 3600 and len(offsets) > 1:
+            raise FieldError(_SHORTER, zone=self.timezone)
+        return self
 
     @property
     def zone(self) -> ZoneInfo:

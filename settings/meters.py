@@ -27,14 +27,16 @@ def _state(value: Any) -> Any:
     return f"{bare[:-1]} C" if bare.endswith("C") else value
 
 
-def _not_zero(value: Decimal) -> Decimal:
-    if value == 0:
-        raise FieldError(Text("不能是 0", "it cannot be 0"))
+def _positive(value: Decimal) -> Decimal:
+    if value <= 0:
+        raise FieldError(Text("必须大于 0", "it must be above 0"))
     return value
 
 
+DENSITIES = (Decimal("0.3"), Decimal("2.0"))
+"""kg/L; LNG and LPG lie above the lower bound, sulphuric acid below the upper."""
 Reference = Annotated[State, BeforeValidator(_state)]
-Factor = Annotated[Number, AfterValidator(_not_zero)]
+Factor = Annotated[Number, AfterValidator(_positive)]
 
 
 class MultiplierChange(Strict):
@@ -145,6 +147,11 @@ class MeterSection(Strict):
     def _mass_per_volume(self) -> "MeterSection":
         if self.density is not None and self.density.unit.dimensions != unit("kg/L").dimensions:
             raise FieldError(_NO_DENSITY, given=self.density)
+        if self.density is not None and not DENSITIES[0] <= self.density.to("kg/L").value <= DENSITIES[1]:
+            thousandth = self.density.value / 1000
+            near = Quantity(thousandth, self.density.unit)
+            meant = DENSITIES[0] <= near.to("kg/L").value <= DENSITIES[1]
+            raise FieldError(_DENSITY_MEANT if meant else _DENSITY_BOUNDS, given=self.density, near=near)
         return self
 
 
@@ -182,4 +189,11 @@ _NO_GAS = Text(
     "a reference state is for volumes; {unit} is none, or names another",
 )
 _NO_DENSITY = Text("{given} 不是密度，例如 0.845 kg/L", "{given} is no density such as 0.845 kg/L")
+_DENSITY_MEANT = Text(
+    "没有密度为 {given} 的燃料。是不是 {near}？", "no fuel has a density of {given}. Did you mean {near}?"
+)
+_DENSITY_BOUNDS = Text(
+    "没有密度为 {given} 的燃料：应在 0.3 kg/L 到 2.0 kg/L 之间，例如 0.845 kg/L",
+    "no fuel has a density of {given}: it lies within 0.3 kg/L and 2.0 kg/L, such as 0.845 kg/L",
+)
 _NO_RATE = Text("max_rate 等速率 {rate} 的单位应当类似 {hourly}", "the rate {rate} should have a unit such as {hourly}")

@@ -191,3 +191,15 @@ def test_a_point_takes_what_differs_on_this_meter_from_its_profile(write: Write)
 @pytest.mark.parametrize("name", list_profiles())
 def test_every_shipped_profile_can_be_read(name: str) -> None:
     assert isinstance(load_profile(name), Profile)
+
+
+def test_a_required_key_misspelt_among_a_drivers_own_is_named(write: Write, said: Said, agent_text: str) -> None:
+    file = write(agent_text.replace("profile:", "profle:"))
+    messages = said(lambda: load_agent(file, {}))
+    assert messages[0] == "agent.yaml:14:5: unknown key meters.gas-main.profle. Did you mean profile?"
+
+
+def test_the_profile_suggested_exists(write: Write, said: Said, agent_text: str) -> None:
+    kept = "\n".join(line for line in agent_text.splitlines() if "profile" not in line)
+    suggested = said(lambda: load_agent(write(kept), {}))[0].split("profile: ")[1]
+    assert suggested in list_profiles()

@@ -141,7 +141,7 @@ def test_multipliers_exchanges_and_float_registers_are_taken_as_written(write: W
         (SITE.replace("role: gauge", "role: gauge, digits: 6"), "power", "digits, modulus and exchanges are for role: counter"),
         (SITE.replace("unit: GJ", "unit: GJ, reference: 20 C"), "heat", "a reference state is for volumes; GJ is none"),
         (SITE.replace("0.845 kg/L", "0.845 L/kg"), "oil:", "0.845 L/kg is no density such as 0.845 kg/L"),
-        (SITE.replace("multiplier: 6000", "multiplier: 0"), "0", "multiplier: it cannot be 0"),
+        (SITE.replace("multiplier: 6000", "multiplier: 0"), "0", "multiplier: it must be above 0"),
         (SITE.replace("Asia/Shanghai", "Asia/Shangai"), "Asia/Shangai", "'Asia/Shangai' is not a time zone such as Asia/Shanghai"),
         (SITE.replace("Asia/Shanghai}", "Asia/Shanghai, interval: 7 min}"), "7 min", "should part a day evenly"),
         (SITE.replace("Asia/Shanghai}", "Asia/Shanghai, atmospheric_pressure: 1 bar/h}"), "1 bar/h", "1 bar/h is no atmospheric"),
@@ -272,3 +272,35 @@ def test_any_text_is_a_sum_or_refused_in_our_words(text: str) -> None:
 def test_what_is_no_sum_of_points_is_refused(text: object) -> None:
     with pytest.raises(FieldError):
         expression(text)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        ("density: 0.845 kg/L", "density: 845 kg/L", "Did you mean 0.845 kg/L?"),
+        ("density: 0.845 kg/L", "density: 0.1 kg/L", "it lies within 0.3 kg/L and 2.0 kg/L"),
+        ("multiplier: 6000", "multiplier: -6000", "it must be above 0"),
+        ("timezone: Asia/Shanghai", "timezone: Europe/Berlin, interval: 2 h", "clocks change in Europe/Berlin"),
+        ("    fuel: natural_gas\n", "    fuel: natural_gas\n    parameters: {cc: 15.32 tC/GJ}\n", "cc = 15.32 tC/GJ"),
+        ("    fuel: natural_gas\n", "    fuel: natural_gas\n    parameters: {of: 9.9 %}\n", "of = 9.9 %"),
+        ("    fuel: natural_gas\n", "    fuel: natural_gas\n    parameters: {ncv: 39 MJ/kWh}\n", "the parameter ncv"),
+        ("    activity: gas/volume\n", "    activity: scale/tonnes\n    parameters: {ncv: 389 GJ/10^4 m3@20C}\n", "the parameter ncv"),
+    ],
+)  # fmt: skip
+def test_a_number_that_cannot_be_true_does_not_pass(
+    write: Write, said: Said, before: str, after: str, message: str
+) -> None:
+    file = write(SITE.replace(before, after, 1), "ingester.yaml")
+    messages = said(lambda: load_ingester(file, {}))
+    assert any(message in line for line in messages), messages
+
+
+def test_meters_of_one_source_share_a_density(write: Write, said: Said) -> None:
+    text = source(**{**FUEL, "activity": "oil/bought + drum/bought"})
+    messages = said(lambda: load_ingester(write(text, "ingester.yaml"), {}))
+    assert any("differ in density" in line for line in messages), messages
+
+
+def test_long_intervals_are_taken_where_clocks_do_not_change(write: Write) -> None:
+    text = SITE.replace("Asia/Shanghai", "Asia/Shanghai, interval: 2 h")
+    assert load_ingester(write(text, "ingester.yaml"), {})[0].site.interval == 7200

@@ -37,6 +37,7 @@ def machine(tmp_path: Path) -> Path:
         shutil.copy(UNITS / service, units)
     for target in TARGETS:
         (units / f"{target}.target").write_text("[Unit]\nDescription=a target\n")
+    (units / "modprobe@.service").write_text("[Service]\nType=oneshot\nExecStart=/opt/tanbiao/bin/tanbiao\n")
     program.parent.mkdir(parents=True)
     program.write_text("#!/bin/sh\n")
     program.chmod(0o755)

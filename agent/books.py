@@ -65,6 +65,8 @@ class Books:
         self._ring: Ring | None = None
         self._retry_at = 0.0
         self._last_id = 0
+        self._salvaged = ""
+        """The damaged file that was salvaged to its end in this run."""
         self._end = Head(0, "")
         """The last identity this run gave."""
         self._untold: list[Lost] = []
@@ -102,6 +104,8 @@ class Books:
         self._last_id = max(self._last_id, ledger.last_id)
         self._ledger = ledger
         self.opening += 1
+        if ledger.salvaging and ledger.salvaging != self._salvaged:
+            self._salvage(path.with_name(ledger.salvaging), ledger)
         return ledger
 
     def _goes_on(self, head: Head | None) -> bool:
@@ -231,13 +235,19 @@ class Books:
                 file = Path(f"{self._settings.path}{end}")
                 if file.exists():
                     file.rename(f"{aside}{end}")
+            log.error("outbox: %s; set aside as %s", error, aside.name)
             ledger = self._open_ledger()
-            count = self._bring_over(Salvage(aside), ledger)
-            self._set_aside = str(aside)
-            log.error("outbox: %s; set aside as %s, %d batches salvaged", error, aside.name, count)
+            ledger.salvage_from(aside.name, self._world.now_ms())
+            self._salvage(aside, ledger)
             self._forget_old_damage()
         except (StoreFailed, OSError) as failure:
             self._leave_disk(StoreFailed(path=self._settings.path, reason=str(failure)))
+
+    def _salvage(self, aside: Path, ledger: Ledger) -> None:
+        """Bring over what can be proved; begun again from its beginning when a kill or the disk cut it short."""
+        count = self._bring_over(Salvage(aside), ledger)
+        self._salvaged, self._set_aside = aside.name, str(aside)
+        log.warning("outbox: %d batches salvaged from %s", count, aside.name)
 
     def _bring_over(self, salvage: Salvage, ledger: Ledger) -> int:
         found, spans, chunk = Ranges(), dict[str, tuple[int, int, int]](), list[Sealed]()

@@ -3,7 +3,7 @@
     batches(id, stream, seq, created_ms, readings, losses, sha256, payload)   one row per sealed batch
     streams(stream, before, first_id)                                        its ids are `before` + seq, from first_id on
     delivered(first_id, last_id, at_ms, crc)                                 what the ingester has receipted, as ranges
-    facts(name, value)                                                       when the agent was last told to stop
+    facts(name, value)                                                       the last clean stop, a salvage under way
 
 A cycle costs one fsync and one or two pages: there is no second index, and receipts are written every 10 s only (one
 that is lost with the power means a batch sent twice). Database and write-ahead log together stay within `max_size`.
@@ -75,6 +75,8 @@ class Ledger:
         self.head: Head | None = None
         """None until a first stream is begun."""
         self.first_id = 1
+        self.salvaging = ""
+        """The damaged file whose losses no batch in this one has told yet."""
         self._spoiled: list[Sealed] = []
         with store_errors(path):
             self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5)
@@ -120,6 +122,7 @@ class Ledger:
             self.head = Head(row.id, row.stream, row.seq, row.sha256)
             if row.stream not in self._streams.highest:
                 raise StoreDamaged(path=self.path, reason="the newest batch belongs to no stream")
+        self.salvaging = self.fact("salvaging") or ""
         self._find_first()
 
     def _find_first(self) -> None:
@@ -163,6 +166,9 @@ class Ledger:
             if losses:
                 rows, head = seal(with_losses(drafts, losses), self.head, now_ms)
             self._insert(rows)
+            if self.salvaging:
+                self._db.execute("DELETE FROM facts WHERE name='salvaging'")
+        self.salvaging = ""
         self._spoiled = [row for row in self._spoiled if row not in spoiled]
         self.head = head
         self._streams.written(rows, in_order=True)
@@ -306,6 +312,11 @@ class Ledger:
         return replace(row, stream=stream, seq=seq, sha256=sha256)
 
     # -- facts and end
+
+    def salvage_from(self, name: str, now_ms: int) -> None:
+        """Note the damaged file this one takes over from; the next put forgets it, as it tells what was lost."""
+        self.remember("salvaging", name, now_ms)
+        self.salvaging = name
 
     def fact(self, name: str) -> str | None:
         with store_errors(self.path):

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from agent.books import OutboxSettings
+from agent.ledger import Ledger
 from agent.outbox import Outbox, open_outbox
 from agent.sealed import Sealed
 from metering.wire import Batch, Lost, Receipt, decode_batch, unpack
@@ -115,6 +116,37 @@ async def test_losses_found_in_the_middle_of_a_put_are_told(world, outbox_settin
     told = {seq for loss in losses_in(news) for seq in range(loss.from_seq, loss.to_seq + 1)}
     assert told
     assert told == set(range(1, max(kept) + 1)) - kept
+
+
+async def test_a_salvage_cut_short_is_taken_up_at_the_next_start(world, outbox_settings, draft: Draft) -> None:
+    """Killed after a few batches were brought over: the new file holds them, and the name of the damaged one."""
+    path = outbox_settings.path
+    rows = await filled(outbox_settings, world, draft)
+    data = bytearray(path.read_bytes())
+    for row in rows[30:35]:
+        at = data.find(row.payload)
+        data[at + 20 : at + 60] = bytes(40)
+    aside = path.with_name(f"{path.name}.damaged-1")
+    aside.write_bytes(data)
+    path.unlink()
+    ledger = Ledger(path, outbox_settings.max_size)
+    ledger.begin(world.new_id())
+    ledger.salvage_from(aside.name, world.now_ms())
+    ledger.adopt(rows[:16], world.now_ms())
+    ledger.close()
+    async with open_outbox(outbox_settings, world) as outbox:
+        assert (await outbox.health()).set_aside == str(aside)
+    after = await reopened_once(outbox_settings, world, draft)
+    assert {row.seq for row in after if row.stream == rows[0].stream} == set(range(6, 61)) - set(range(31, 36))
+    assert [(loss.from_seq, loss.to_seq) for loss in losses_in(after)] == [(31, 35)]
+    async with open_outbox(outbox_settings, world) as outbox:
+        assert not (await outbox.health()).set_aside, "told once"
+
+
+async def reopened_once(settings: OutboxSettings, world, draft: Draft) -> list[Sealed]:
+    async with open_outbox(settings, world) as outbox:
+        await outbox.put([draft(60, seed=9999)])
+        return await outbox.unreceipted_after(0, 1000)
 
 
 def ruin_behind_its_back(outbox: Outbox, path: Path) -> None:

@@ -287,15 +287,18 @@ class _Centre:
         return {}
 
     async def _answer_status(self, _: dict[str, Any]) -> dict[str, Any]:
-        refused = await self.reader.run(self.services.series.refused, 20)
+        series, records = self.services.series, self.services.records
+        refused = await self.reader.run(series.refused, 20)
+        points = await self.reader.run(series.points)
+        active = await self.reader.run(records.alerts, True)
         return {
             "site": self.topics.site,
             "epoch": self.status.epoch,
             "since": self.status.since,
             "broker": self.broker.connected,
             "agents": {name: {"online": status.online, "at": status.at} for name, status in self.agents.items()},
-            "points": len(self.services.series.points()),
-            "active_alerts": len(self.services.records.alerts(active=True)),
+            "points": len(points),
+            "active_alerts": len(active),
             "set_aside": [{"agent": row.agent, "at": row.received_ms, "reason": row.reason} for row in refused],
         }
 

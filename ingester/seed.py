@@ -1,5 +1,12 @@
-"""What the configuration puts once into an empty record store: instruments and their certificates."""
+"""What the configuration puts into the record store: instruments and certificates that are not in it yet.
 
+Promises
+    * A record that is in the store is never changed by the file, whoever wrote it.
+    * A record added to the file is put at the next start; all of the seed is checked before any is put.
+"""
+
+import difflib
+import logging
 from datetime import date
 
 from calibration import certificate as certificates
@@ -14,27 +21,28 @@ from settings.document import Document, read
 from settings.ingester import IngesterSettings
 from settings.places import config_dir
 
-SEEDED = AUTHOR = "seed"
-BEGUN, DONE = {"state": "begun"}, {"state": "done"}
-"""A start that was killed between the two puts the rest; what is there already is not written again."""
+log = logging.getLogger(__name__)
+
+AUTHOR = "seed"
 
 
 def seed(settings: IngesterSettings, document: Document, records: RecordStore, now_ms: int, today: date) -> None:
-    """Put the seed's documents into a store that never had one.
+    """Put what of the seed is not in the store.
 
     Raises:
         SettingsFaults: all that is wrong in the seed; nothing is put then.
     """
-    state = records.documents(SEEDED)
-    if state == [DONE] or (not state and records.version() > 0):
+    if not settings.seed.instruments and not settings.seed.certificates:
         return
     instruments, found = checked(settings, document, today)
-    records.put(SEEDED, SEEDED, BEGUN, now_ms, AUTHOR)
-    for instrument in instruments:
-        records.put("instrument", instrument.id, instrument.model_dump(mode="json"), now_ms, AUTHOR)
-    for certificate in found:
-        records.put("certificate", certificate.number, certificate.model_dump(mode="json"), now_ms, AUTHOR)
-    records.put(SEEDED, SEEDED, DONE, now_ms, AUTHOR)
+    stored = {row["id"] for row in records.documents("instrument")}
+    numbers = {row["number"] for row in records.documents("certificate")}
+    new = [("instrument", row.id, row.model_dump(mode="json")) for row in instruments if row.id not in stored]
+    new += [("certificate", row.number, row.model_dump(mode="json")) for row in found if row.number not in numbers]
+    for kind, key, record in new:
+        records.put(kind, key, record, now_ms, AUTHOR)
+    if new:
+        log.info("put into the records out of the seed: %s", ", ".join(f"{kind} {key}" for kind, key, _ in new))
 
 
 def checked(settings: IngesterSettings, document: Document, today: date) -> tuple[list[Instrument], list[Certificate]]:
@@ -50,6 +58,7 @@ def checked(settings: IngesterSettings, document: Document, today: date) -> tupl
         keys = ("seed", "instruments", i)
         try:
             entry = document.check(InstrumentEntry, keys)
+            faults += _unknown_meters(settings, document, keys, entry)
             instruments[entry.id] = intervals.adopt(entry)
         except (SettingsFaults, CertificateError) as error:
             faults += _placed(document, keys, error)
@@ -84,6 +93,21 @@ def _check(certificate: Certificate, instruments: dict[str, Instrument], today: 
     certificates.check(certificate, instruments[certificate.instrument], today)
 
 
+def _unknown_meters(
+    settings: IngesterSettings, document: Document, keys: tuple[str | int, ...], entry: InstrumentEntry
+) -> list[SettingsError]:
+    """Return the installations at meters that are not configured: no certificate would ever reach a figure."""
+    faults = []
+    for i, installation in enumerate(entry.installations):
+        if installation.meter not in settings.meters:
+            near = difflib.get_close_matches(installation.meter, settings.meters, n=1, cutoff=0.0)
+            place = (*keys, "installations", i, "meter")
+            faults.append(
+                document.fault(place, _NO_METER, _NEAREST, given=installation.meter, near=near[0] if near else "")
+            )
+    return faults
+
+
 def _placed(document: Document, keys: tuple[str | int, ...], error: MeteringError) -> list[SettingsError]:
     if isinstance(error, SettingsFaults):
         return error.faults
@@ -91,4 +115,6 @@ def _placed(document: Document, keys: tuple[str | int, ...], error: MeteringErro
     return [document.fault(keys, cause.sentence, **cause.values) for cause in causes]
 
 
+_NO_METER = Text("没有配置仪表 {given}", "meter {given} is not configured")
+_NEAREST = Text("最接近的是 {near}", "The nearest is {near}")
 _NO_INSTRUMENT = Text("证书 {number}：没有器具 {id}", "certificate {number}: there is no instrument {id}")

@@ -25,7 +25,8 @@ from ingester.store.sqlite_records import SqliteRecords
 from ingester.trace import Tracer
 from ingester.wiring import accounts_of, grid_of, points_of
 from link import control
-from metering.errors import NotRunning
+from metering.errors import NotRunning, StoreFailed
+from metering.text import Text
 from settings.document import Document
 from settings.ingester import IngesterSettings
 
@@ -62,15 +63,15 @@ class Services:
 
     @classmethod
     def open(cls, settings: IngesterSettings, document: Document, now_ms: Callable[[], int]) -> "Services":
-        """Open the stores; seed the records of a new one.
+        """Open the stores; put what of the seed is not in the records yet.
 
         Raises:
             StoreBusy: another process holds the series.
-            StoreFailed: a store cannot be opened.
+            StoreFailed: a store cannot be opened, or its folder cannot be made.
             SettingsFaults: the seed is wrong.
         """
         for path in (settings.store.series, settings.store.records):
-            path.parent.mkdir(parents=True, exist_ok=True)
+            _make_folder(path.parent)
         grid = grid_of(settings)
         series = DuckdbSeries(settings.store.series)
         try:
@@ -171,6 +172,20 @@ class Services:
                 for instrument, state in register_of(self.records).due(today)
             ]
         }
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreFailed(path=folder, reason=_no_folder(error.strerror or str(error))) from error
+
+
+def _no_folder(reason: str) -> Text:
+    return Text(
+        f"无法建立文件夹（{reason}）。请建立它并让本用户可写，或改 ingester.yaml 的 store 一节",
+        f"the folder cannot be made ({reason}). Make it, writable for this user, or change the section store of ingester.yaml",
+    )
 
 
 @contextmanager

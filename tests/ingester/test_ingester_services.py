@@ -8,7 +8,7 @@ from ingester.csv_files import parse_csv
 from ingester.seed import register_of
 from ingester.services import Services, asking, import_file
 from ingester.store.contract import AlertRow
-from metering.errors import MeteringError, SettingsFaults
+from metering.errors import MeteringError, SettingsFaults, StoreFailed
 from settings.ingester import load_ingester
 
 START = 1_795_363_200_000
@@ -68,6 +68,29 @@ def test_a_figure_is_traced_and_an_unknown_source_refused(site):
         services.close()
 
 
+def test_what_is_added_to_the_seed_is_put_at_the_next_start_and_nothing_else_changes(site):
+    opened(site).close()
+    text = site.read_text().replace("model: LWQ-100", "model: LWQ-200")
+    added = text[text.index("    - id: gas-meter-1") : text.index("  certificates:")]
+    added = (
+        added.replace("gas-meter-1", "gas-meter-2")
+        .replace("TQ1", "TQ2")
+        .replace("from: 2020-01-01", "from: 2020-01-01, part: spare")
+    )
+    site.write_text(text.replace("  certificates:", added + "  certificates:"))
+    services = opened(site)
+    rows = {row["id"]: row["model"] for row in services.records.documents("instrument")}
+    assert rows == {"gas-meter-1": "LWQ-100", "gas-meter-2": "LWQ-200"}
+    assert len(services.records.history("instrument", "gas-meter-1")) == 1
+    services.close()
+
+
+def test_a_store_folder_that_cannot_be_made_is_named_with_the_remedy(site):
+    (site.parent / "data").write_text("a file in the way")
+    with pytest.raises(StoreFailed, match=r"data failed: the folder cannot be made .*change the section store"):
+        opened(site)
+
+
 def test_the_seed_is_put_once_and_the_due_list_says_what_is_late(site):
     services = opened(site)
     (row,) = services.calibration_due()["rows"]
@@ -91,6 +114,7 @@ def test_the_seed_is_put_once_and_the_due_list_says_what_is_late(site):
         ("rule: turbine", "rule: turbines", "no rule turbines in the interval table (turbine?)"),
         ('serial_number: "TQ1"  # certificate', 'serial_number: "TQ9"', "serial number TQ9 is not TQ1"),
         ("instrument: gas-meter-1", "instrument: gas-meter-7", "there is no instrument gas-meter-7"),
+        ("meter: gas-main, from", "meter: gas-mian, from", "meter gas-mian is not configured. The nearest is gas-main"),
         ("result: passed", "results: passed", "result"),
     ],
 )
@@ -104,7 +128,7 @@ def test_a_wrong_seed_stops_the_start_with_its_place(site, wrong, right, said):
 
 def test_a_share_that_is_no_number_is_a_fault_with_its_place(site):
     site.write_text(site.read_text().replace("fuel: natural_gas", "fuel: natural_gas, biogenic_share: x %"))
-    with pytest.raises(SettingsFaults, match="ingester.yaml:.*biogenic_share"):
+    with pytest.raises(SettingsFaults, match=r"ingester.yaml:.*biogenic_share"):
         opened(site)
 
 

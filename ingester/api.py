@@ -30,6 +30,14 @@ BAD_TIME = Text(
     "{name}：{value} 不是带时区的 ISO 8601 时间，例如 2026-11-23T08:00:00+08:00（在网址中 + 写作 %2B）",
     "{name}: {value} is no ISO 8601 time with offset, such as 2026-11-23T08:00:00+08:00 (in a URL write + as %2B)",
 )
+YEARS = range(2000, 2101)
+MOST_ROWS = 20_000
+"""Rows of one report."""
+BAD_YEAR = Text("{name}：{value} 不在 2000 到 2100 年之间", "{name}: {value} is not within the years 2000 to 2100")
+TOO_MANY_ROWS = Text(
+    "报告会有约 {rows} 行，超过 {most}；请缩短 from 到 to，或用 by=hour、day、month，或用 source= 指明一个排放源",
+    "the report would have about {rows} rows, above {most}; ask for less time, for by=hour, day or month, or for one source=",
+)
 BACKWARDS = Text("from 必须早于 to", "from must be earlier than to")
 NO_ALERT = Text("没有报警 {id}", "there is no alert {id}")
 WHICH_SOURCE = Text("请用 source= 指明排放源：{known}", "name a source with source=: {known}")
@@ -95,6 +103,10 @@ async def report(
     include_open: bool = True,
 ) -> dict[str, Any]:
     as_of_ms = milliseconds("as_of", as_of) if as_of else None
+    sources = 1 if of else max(len(at.feed.snapshot.sources), 1) if at.feed.snapshot else 1
+    most = (time.end_ms - time.start_ms) // at.site.row_ms(by) * sources
+    if most > MOST_ROWS:
+        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, TOO_MANY_ROWS, rows=most, most=MOST_ROWS)
     return await at.source.report(time.start_ms, time.end_ms, by, of, as_of_ms, include_open)
 
 
@@ -248,4 +260,6 @@ def milliseconds(name: str, text: str | None, otherwise: datetime | None = None)
         raise Problem(HTTPStatus.BAD_REQUEST, BAD_TIME, name=name, value=text) from error
     if when.tzinfo is None:
         raise Problem(HTTPStatus.BAD_REQUEST, BAD_TIME, name=name, value=text)
+    if when.year not in YEARS:
+        raise Problem(HTTPStatus.BAD_REQUEST, BAD_YEAR, name=name, value=text)
     return round(when.timestamp() * 1000)

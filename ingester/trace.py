@@ -102,7 +102,15 @@ class Tracer:
             "register_at_start": [self._knot(knot) for knot in edges.get("start", [])],
             "register_at_end": [self._knot(knot) for knot in edges.get("end", [])],
             "readings": self._readings(point.name, result),
+            "amounts": self._amounts(point, result) if point.role == "quantity" else [],
         }
+
+    def _amounts(self, point: PointSpec, result: Result) -> list[dict[str, Any]]:
+        """Return the amounts that reach into the interval, each of its own stretch of time."""
+        return [
+            {"from": self.grid.iso(one.from_ms), "to": self.grid.iso(one.to_ms), "value": plain(one.value)}
+            for one in self.series.amounts(point.name, result.start_ms, result.end_ms)
+        ]
 
     def _knot(self, knot: list[Any]) -> dict[str, Any]:
         return {"at": self.grid.iso(knot[0]), "value": knot[1]}
@@ -147,6 +155,7 @@ def _lines(trace: dict[str, Any], lang: Lang) -> list[str]:
             lang, revision=trace["revision"], cause=_cause(trace["cause"], lang), at=trace["derived_at"]
         ),
     ]
+    lines += [_quality_line(trace["quality_ms"], lang)] if _unmeasured(trace["quality_ms"]) else []
     lines += [HEADINGS["factors"].say(lang)] + [f"  {_factor_line(factor, lang)}" for factor in trace["factors"]]
     for point in trace["points"]:
         lines += _point_lines(point, lang)
@@ -161,23 +170,36 @@ def _lines(trace: dict[str, Any], lang: Lang) -> list[str]:
     return [line for line in lines if line is not None]
 
 
+def _unmeasured(quality_ms: dict[str, int]) -> dict[str, int]:
+    return {name: part for name, part in quality_ms.items() if name != "measured" and part}
+
+
+def _quality_line(quality_ms: dict[str, int], lang: Lang) -> str:
+    """Say which shares of the time were not measured."""
+    length = sum(quality_ms.values())
+    shares = ", ".join(
+        f"{SHARES[name].say(lang)} {part / length:.1%}" for name, part in _unmeasured(quality_ms).items()
+    )
+    return HEADINGS["quality"].say(lang, shares=shares)
+
+
 def _point_lines(point: dict[str, Any], lang: Lang) -> list[str]:
-    lines = [
-        HEADINGS["point"].say(
-            lang,
-            point=point["point"],
-            unit=point["unit"],
-            multiplier=point["multiplier"],
-            count=point["readings"]["count"],
-        )
-    ]
+    said = {"point": point["point"], "unit": point["unit"], "multiplier": point["multiplier"]}
+    if point["amounts"]:
+        amounts = [f"  {one['from']} … {one['to']}: {one['value']} {point['unit']}" for one in point["amounts"]]
+        return [HEADINGS["amounts"].say(lang, count=len(amounts), **said), *amounts]
+    lines = [HEADINGS["point"].say(lang, count=point["readings"]["count"], **said)]
     for edge in ("start", "end"):
-        knots = "   ".join(f"{knot['value']} @ {knot['at']}" for knot in point[f"register_at_{edge}"])
-        lines.append(f"  {EDGES[edge].say(lang)}: {knots or '–'}")
+        knots = point[f"register_at_{edge}"]
+        shown = "   ".join(f"{knot['value']} @ {knot['at']}" for knot in knots)
+        between = f"  {INTERPOLATED.say(lang)}" if len(knots) > 1 else ""
+        lines.append(f"  {EDGES[edge].say(lang)}: {shown or '–'}{between}")
     return lines
 
 
 def _factor_line(factor: dict[str, Any], lang: Lang) -> str:
+    if not factor["set"]:
+        return DECLARED.say(lang, parameter=factor["parameter"], value=factor["value"])
     trust = TRUSTS.get(factor.get("trust", ""), Text("", "")).say(lang)
     return f"{factor['set']} {factor['version']} / {factor['row']}: {factor['value']}  [{factor.get('source', '')}; {trust}]"
 
@@ -199,8 +221,22 @@ HEADINGS = {
         "计量器具 {meter}：{instrument}，证书 {certificate}，当日状态 {state}",
         "instrument of {meter}: {instrument}, certificate {certificate}, state that day {state}",
     ),
+    "amounts": Text(
+        "测点 {point}（{unit}，倍率 {multiplier}），{count} 笔数量，按各自时段平均分摊",
+        "point {point} ({unit}, multiplier {multiplier}), {count} amounts, each spread evenly over its time",
+    ),
+    "quality": Text("非实测的时间：{shares}", "time not measured: {shares}"),
     "flags": Text("标记", "flags"),
 }
+SHARES = {
+    "apportioned": Text("分摊", "apportioned"),
+    "substituted": Text("替代", "substituted"),
+    "missing": Text("缺失", "missing"),
+}
+INTERPOLATED = Text("（边界处按时间内插）", "(interpolated in time at the edge)")
+DECLARED = Text(
+    "{parameter}：{value}  [本厂声明，ingester.yaml]", "{parameter}: {value}  [declared by the plant, ingester.yaml]"
+)
 EDGES = {"start": Text("间隔起点的读数", "readings at the start"), "end": Text("间隔终点的读数", "readings at the end")}
 CAUSES = {
     "open": Text("进行中", "still running"),

@@ -17,7 +17,9 @@ async def serve(settings: IngesterSettings, document: Document, stop: asyncio.Ev
     """Run the ingester until `stop` is set."""
     world, systemd = RealWorld(), Systemd()
     watchdog = Watchdog(systemd)
-    site = Site(zone=settings.site.zone, version=__version__, demo=demo)
+    site = Site(
+        zone=settings.site.zone, version=__version__, demo=demo, interval_ms=round(settings.site.interval * 1000)
+    )
 
     def page(source: LiveSource, tasks: asyncio.TaskGroup) -> AbstractAsyncContextManager[str]:
         return serve_page(settings.page.host, settings.page.port, source, world, site, tasks)

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from zoneinfo import ZoneInfo
 
 from ingester.live import Snapshot
+from ingester.page.words import DAY_MS, HOUR_MS
 from ingester.store.contract import AlertRow, Latest
 from link.world import World
 
@@ -68,6 +69,11 @@ class Site:
     version: str
     demo: bool
     """Simulated plant, open to whoever sits at this machine: the banner says so."""
+    interval_ms: int
+
+    def row_ms(self, by: str) -> int:
+        """Return the length of a report's row; of a month its shortest."""
+        return {"hour": HOUR_MS, "day": DAY_MS, "month": 28 * DAY_MS}.get(by, self.interval_ms)
 
 
 class Feed:

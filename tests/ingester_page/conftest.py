@@ -228,7 +228,7 @@ def source(world: World) -> Plant:
 
 @pytest.fixture
 def site() -> Site:
-    return Site(SHANGHAI, "0.1.0", demo=True)
+    return Site(SHANGHAI, "0.1.0", demo=True, interval_ms=900_000)
 
 
 @pytest.fixture
@@ -255,7 +255,7 @@ async def address(serving: Callable[..., AbstractAsyncContextManager[str]]) -> A
 
 async def show(port: int) -> None:
     world = RealWorld()
-    site = Site(SHANGHAI, "0.1.0", demo=True)
+    site = Site(SHANGHAI, "0.1.0", demo=True, interval_ms=900_000)
     async with (
         asyncio.TaskGroup() as tasks,
         serve("127.0.0.1", port, Plant(world.now_ms), world, site, tasks) as address,

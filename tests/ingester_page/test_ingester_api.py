@@ -265,3 +265,20 @@ async def test_a_page_that_is_not_there_says_so_in_both_languages(client: httpx.
     assert answer.status_code == 404
     assert "没有这个页面" in answer.text
     assert "there is no such page" in answer.text
+
+
+@pytest.mark.parametrize(
+    ("query", "status", "said"),
+    [
+        ("from=2001-01-01T00:00:00Z&to=2099-01-01T00:00:00Z", 422, "by=hour"),
+        ("from=0001-01-01T00:00:00%2B08:00", 400, "2000 to 2100"),
+        ("to=9999-12-31T23:59:59-12:00", 400, "2000 to 2100"),
+    ],
+)
+async def test_a_report_is_bounded_in_rows_and_years(
+    client: httpx.AsyncClient, query: str, status: int, said: str
+) -> None:
+    answer = await client.get(f"/api/v1/emissions?{query}", headers={"accept-language": "en"})
+    assert answer.status_code == status
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert said in answer.json()["detail"]

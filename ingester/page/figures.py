@@ -49,6 +49,7 @@ INCOMPLETE = Text(
     "不完整：{sources} 有缺测，缺测不按零计", "incomplete: {sources} has time missing, which is not counted as zero"
 )
 COMPLETE = Text("所有排放源数据完整", "complete for all sources")
+GAPS = Text("各排放源无缺测；今日读数缺口：{n}", "no source has time missing; gaps in today's readings: {n}")
 PART_OF = Text("{name} 的一部分，不重复计入", "part of {name}, not counted twice")
 IS_DEDUCTED = Text("从总量中扣除", "deducted from the total")
 MADE_TODAY = Text("今日产量 {amount} {unit}", "{amount} {unit} made today")
@@ -69,8 +70,20 @@ def total(snapshot: Snapshot, zone: ZoneInfo, lang: Lang) -> Figure:
     gaps = [source.name.say(lang) for source in whole if lacks(source, snapshot, zone)]
     if value is None:
         return Figure("total", TODAY.say(lang), DASH, "tCO₂", NO_TOTAL.say(lang), "muted")
-    note = INCOMPLETE.say(lang, sources=COMMA.say(lang).join(gaps)) if gaps else COMPLETE.say(lang)
-    return Figure("total", TODAY.say(lang), number(value, 3), "tCO₂", note, "warn" if gaps else "")
+    holes = _gaps_today(snapshot, zone)
+    if gaps:
+        note = INCOMPLETE.say(lang, sources=COMMA.say(lang).join(gaps))
+    elif holes:
+        note = GAPS.say(lang, n=holes)
+    else:
+        note = COMPLETE.say(lang)
+    return Figure("total", TODAY.say(lang), number(value, 3), "tCO₂", note, "warn" if gaps or holes else "")
+
+
+def _gaps_today(snapshot: Snapshot, zone: ZoneInfo) -> int:
+    """Return how many gaps of the day's readings there are."""
+    midnight = midnight_ms(snapshot.at_ms, zone)
+    return sum(gap.end_ms is None or gap.end_ms > midnight for gap in snapshot.gaps)
 
 
 def figures(snapshot: Snapshot, lang: Lang) -> tuple[Figure, ...]:

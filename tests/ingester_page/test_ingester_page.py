@@ -14,6 +14,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import msgspec
+import nicegui
 import pytest
 import pytest_asyncio
 from hypothesis import given
@@ -28,6 +29,7 @@ from ingester.page.feed import Feed, Site
 from ingester.page.figures import figures, source_rows, total
 from ingester.page.meters import gap_rows, meter_rows, reading_rows
 from ingester.page.models import Models
+from ingester.page.web import ASSETS
 from metering.text import Lang, Text
 
 Serving = Callable[..., AbstractAsyncContextManager[str]]
@@ -62,7 +64,17 @@ def test_what_is_unknown_is_a_dash_with_its_reason(snapshot: Snapshot) -> None:
 def test_the_total_says_which_sources_are_incomplete(snapshot: Snapshot) -> None:
     assert "Oil burner" in total(snapshot, SHANGHAI, "en").note
     whole = replace(snapshot, sources=[replace(one, missing_share=0.001) for one in snapshot.sources])
-    assert total(whole, SHANGHAI, "en").note == "complete for all sources"
+    open_gap = replace(whole, gaps=[whole.gaps[0]])
+    assert total(open_gap, SHANGHAI, "en").note == "no source has time missing; gaps in today's readings: 1"
+    yesterdays = replace(whole.gaps[0], start_ms=0, end_ms=1)
+    assert total(replace(whole, gaps=[yesterdays]), SHANGHAI, "en").note == "complete for all sources"
+
+
+def test_a_lost_connection_looks_lost_without_the_server() -> None:
+    style = (ASSETS / "page.css").read_text()
+    template = (Path(nicegui.__file__).parent / "templates" / "index.html").read_text()
+    assert 'id="popup" class="nicegui-error-popup" aria-hidden="true"' in template
+    assert '#popup[aria-hidden="false"]' in style
 
 
 def test_exports_are_deducted_from_the_rate(snapshot: Snapshot) -> None:

@@ -255,6 +255,20 @@ def test_a_gap_is_told_in_its_newest_state(series, arrived):
     assert series.gaps(0, T0) == []
 
 
+def test_a_gap_that_lasts_is_known_after_a_restart(open_series, arrived):
+    gaps = [
+        Gap(meter="main", start=T0, cause="timeout", missed=1),
+        Gap(meter="gas", start=T0, cause="timeout", missed=1),
+    ]
+    ended = Gap(meter="gas", start=T0, end=T0 + 5, cause="timeout", missed=2)
+    store = open_series()
+    store.commit([arrived(1, events=gaps), arrived(2, events=[ended])])
+    store.close()
+    again = open_series()
+    assert [gap.meter for gap in again.gaps(T0 + 50, T0 + 60)] == ["main"]
+    assert [(gap.meter, gap.end_ms) for gap in again.gaps(T0, T0 + 60)] == [("gas", T0 + 5), ("main", None)]
+
+
 def test_events_of_a_kind_come_in_order_of_arrival(series, arrived):
     exchange = Exchange(at=T0, point=POINT, old_final="99.5", new_initial="0.1")
     series.commit([arrived(1, events=[Restart(at=T0)]), arrived(2, events=[exchange])])

@@ -24,7 +24,7 @@ Sets = Mapping[str, FactorSet]
 class UsedValue:
     """One number behind a factor, and where it comes from (tables A.2 and A.3)."""
 
-    parameter: Literal["ncv", "cc", "of", "ef"]
+    parameter: Literal["ncv", "cc", "of", "ef", "density"]
     value: Quantity
     kind: Literal["default", "declared"]
     """`default`: of a factor set; `declared`: a value of this plant, out of ingester.yaml."""
@@ -111,7 +111,9 @@ def _fuel(source: SourceSection, counted: Unit, density: Quantity | None, sets: 
     rows = {(used.set, used.row) for used in values}
     one_row = fuel_row(sets[values[0].set], source.fuel or "") if len(rows) == 1 and values[0].set else None
     uncertainty = one_row.uncertainty_percent if one_row else None
-    return SourceFactor(fuel_ratio(counted, ncv, cc, of, density), values, formula, uncertainty_percent=uncertainty)
+    by_volume = density is not None and counted.dimensions == unit("L").dimensions
+    used = (*values, _declared("density", density)) if density is not None and by_volume else values
+    return SourceFactor(fuel_ratio(counted, ncv, cc, of, density), used, formula, uncertainty_percent=uncertainty)
 
 
 def _parameter(name: Literal["ncv", "cc", "of"], source: SourceSection, sets: Sets) -> UsedValue:
@@ -139,7 +141,7 @@ def _default(name: Literal["ncv", "cc", "of", "ef"], value: Quantity, factors: F
     return UsedValue(name, value, "default", factors.id, factors.version, row.id, row.verified)
 
 
-def _declared(name: Literal["ncv", "cc", "of", "ef"], value: Quantity) -> UsedValue:
+def _declared(name: Literal["ncv", "cc", "of", "ef", "density"], value: Quantity) -> UsedValue:
     return UsedValue(name, value, "declared")
 
 

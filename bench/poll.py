@@ -74,7 +74,7 @@ def _ours(port: int) -> Polls:
 
     async def polls(count: int) -> None:
         for _ in range(count):
-            for answer in await wire.poll(meter):
+            async for answer in wire.poll(meter):
                 if answer.error is not None or len(answer.values) != len(POINTS):
                     raise answer.error or AssertionError("a value is missing")
 
@@ -92,7 +92,7 @@ def _whole(port: int, folder: Path) -> Polls:
 
     async def polls(count: int) -> None:
         for _ in range(count):
-            if not collector.take(meter, await wire.poll(meter)):
+            if not collector.take(meter, [answer async for answer in wire.poll(meter)]):
                 raise AssertionError("the collector is full")
         for draft in collector.drafts():
             encode(draft)

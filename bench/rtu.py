@@ -39,9 +39,9 @@ def measure(size: Size, folder: Path) -> Iterator[Row]:
 
         async def polls() -> None:
             for _ in range(count):
-                (answer,) = await wire.poll(meter)
-                if answer.error is not None:
-                    raise answer.error
+                async for answer in wire.poll(meter):
+                    if answer.error is not None:
+                        raise answer.error
 
         found = alternate(
             {

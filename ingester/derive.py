@@ -109,7 +109,8 @@ class Deriver:
             account = self.accounts.by_id[name]
             first = self._first(account, now_ms)
             if first is not None:
-                yield from self._pieces(account, first, now_ms, self._closed_until(account, now_ms), now_ms)
+                last = self._last(account, now_ms)
+                yield from self._pieces(account, first, last, self._closed_until(account, now_ms), now_ms)
             self.series.append_results([], self.series.cursor(), {name: basis})
 
     def _store(self, results: list[Result]) -> list[Result]:
@@ -130,6 +131,13 @@ class Deriver:
             first = self._first_known(point, now_ms)
             times.append(first if point.role == "quantity" or first is None else min(first, _installed(point, first)))
         return min((ms for ms in times if ms is not None), default=None)
+
+    def _last(self, account: Account, now_ms: int) -> int:
+        """Return until when anything may be known of an account: nothing is derived for the time after it."""
+        times = [self._newest(point, now_ms) for _, point in account.terms]
+        amounts = [self.series.amounts(point.name, 0, now_ms) for _, point in account.terms if point.role == "quantity"]
+        times += [min(amount.to_ms, now_ms) for found in amounts for amount in found]
+        return max((ms for ms in times if ms is not None), default=0)
 
     def _first_known(self, point: PointSpec, now_ms: int) -> int | None:
         if point.role != "quantity":

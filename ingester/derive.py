@@ -8,18 +8,18 @@ Promises
 """
 
 import hashlib
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from typing import Any
 
 from calibration.effect import Register
 from ingester.accounts import Account, Accounts, FactorChoice, PointSpec
 from ingester.grid import Grid
-from ingester.store.contract import Result, Samples, SeriesStore
+from ingester.store.contract import Result, SeriesStore
+from ingester.window import Window, falls_in, installed, judged_again_from, knots_of
 from metering.activity import Activity, Coverage, activity
-from metering.quantity import EXACT, convert, exact, plain
-from metering.register import LOOK_MS, RegisterEventKind, Track, amounts_track, register_track
+from metering.quantity import EXACT, convert
+from metering.register import LOOK_MS, RegisterEventKind
 from metering.uncertainty import of_product
 
 GRACE_INTERVALS = 2
@@ -30,8 +30,6 @@ PIECE = 500
 """Intervals derived and stored in one piece of work, so that commits and receipts never wait long."""
 RIPPLE = 32
 """Intervals derived further while a register's state differs from what was stored."""
-OPEN_FALLS = 32
-"""Falls a register has not come back from that are remembered; a register that falls more often is no counter."""
 LONGEST_AMOUNT_MS = 400 * 86_400_000
 """An amount that ended longer ago than this is not looked at again at a start."""
 Ranges = dict[str, list[tuple[int, int]]]
@@ -129,7 +127,7 @@ class Deriver:
         times: list[int | None] = []
         for _, point in account.terms:
             first = self._first_known(point, now_ms)
-            times.append(first if point.role == "quantity" or first is None else min(first, _installed(point, first)))
+            times.append(first if point.role == "quantity" or first is None else min(first, installed(point, first)))
         return min((ms for ms in times if ms is not None), default=None)
 
     def _last(self, account: Account, now_ms: int) -> int:
@@ -154,7 +152,7 @@ class Deriver:
         found: list[Result] = []
         for account in self.accounts.all:
             start = self._stored_until(account, self._closed_until(account, now_ms))
-            window = _Window.load(self.series, account, start, now_ms, self._before(account, start), now_ms)
+            window = Window.load(self.series, account, start, now_ms, self._before(account, start), now_ms)
             for begin, end in self.grid.intervals(start, now_ms):
                 result = self._result(account, window, begin, min(end, now_ms), now_ms)
                 if result.activity is not None:
@@ -228,20 +226,20 @@ class Deriver:
             if shown is None:
                 return False
             values = [value for _, value in self.series.samples(point.name, start, end + 1).readings]
-            if _falls(shown, values, point):
+            if falls_in(shown, values, point):
                 return False
             self._shown[account.id, point.name] = max([shown, *values])
         return True
 
     def _note_state(self, account: Account, closed: int, now_ms: int) -> None:
         """Keep what each register shows while it has nothing to come back from."""
-        knots = _knots(self._before(account, closed))
+        knots = knots_of(self._before(account, closed))
         for _, point in account.terms:
             knot = knots.get(point.name)
             self._shown.pop((account.id, point.name), None)
             if knot and not knot["open"] and point.role == "counter":
                 values = [value for _, value in self.series.samples(point.name, knot["at"], now_ms + 1).readings]
-                if not _falls(float(knot["shown"]), values, point):
+                if not falls_in(float(knot["shown"]), values, point):
                     self._shown[account.id, point.name] = max([float(knot["shown"]), *values])
 
     def expected_until(self, account: Account, now_ms: int, include_open: bool) -> int:
@@ -268,10 +266,10 @@ class Deriver:
         first, end = self._reach(account, start, end)
         last = min(self.grid.ceil(end + 1), closed)
         previous = self._before(account, first)
-        window = _Window.load(self.series, account, first, last, previous, now_ms)
+        window = Window.load(self.series, account, first, last, previous, now_ms)
         while (further := self._look_ahead(window, account, last, closed)) > last:
             last = further
-            window = _Window.load(self.series, account, first, last, previous, now_ms)
+            window = Window.load(self.series, account, first, last, previous, now_ms)
         changed = False
         for begin in range(first, last, PIECE * self.grid.interval_ms):
             stop = min(begin + PIECE * self.grid.interval_ms, last)
@@ -280,13 +278,13 @@ class Deriver:
         taken_in = last
         while changed and last < closed and self.series.results(last, last + 1, account.id):
             first, last = last, min(last + RIPPLE * self.grid.interval_ms, closed)
-            window = _Window.load(self.series, account, first, last, previous, now_ms)
+            window = Window.load(self.series, account, first, last, previous, now_ms)
             found, previous, changed = self._revisions(account, window, first, last, now_ms)
             yield self._store(found)
         return taken_in
 
     def _revisions(
-        self, account: Account, window: "_Window", first: int, last: int, now_ms: int
+        self, account: Account, window: Window, first: int, last: int, now_ms: int
     ) -> tuple[list[Result], Result, bool]:
         """Return the revisions of [first, last), its last result, and whether the registers' state after it is another now."""
         found: list[Result] = []
@@ -295,9 +293,9 @@ class Deriver:
             newest = self._result(account, window, begin, stop, now_ms)
             revised = _revised(newest, known.get(begin))
             found += [revised] if revised else []
-        return found, newest, _knots(newest) != _knots(known.get(last - self.grid.interval_ms))
+        return found, newest, knots_of(newest) != knots_of(known.get(last - self.grid.interval_ms))
 
-    def _look_ahead(self, window: "_Window", account: Account, last: int, closed: int) -> int:
+    def _look_ahead(self, window: Window, account: Account, last: int, closed: int) -> int:
         """Return until when readings may change how what happened in a window is judged."""
         wanted = last
         for _, point in account.terms:
@@ -348,18 +346,18 @@ class Deriver:
         while True:
             before = self.series.last_sample_before(point.name, reached)
             if before is None:
-                return self.grid.floor(min(reached, _installed(point, start)))
+                return self.grid.floor(min(reached, installed(point, start)))
             edge = self.grid.floor(before)
             holding = self._before(account, edge + self.grid.interval_ms)
-            states = [knot for r in (holding, self._before(account, edge)) if (knot := _knots(r).get(point.name))]
+            states = [knot for r in (holding, self._before(account, edge)) if (knot := knots_of(r).get(point.name))]
             if states:
                 edge = min(edge, self.grid.floor(states[-1]["at"]))
-            wanted = _wanted(states, point, values, start)
+            wanted = judged_again_from(states, point, values, start)
             if wanted is None or wanted >= edge:
                 return edge
             reached = wanted + 1
 
-    def _result(self, account: Account, window: "_Window", start: int, end: int, now_ms: int) -> Result:
+    def _result(self, account: Account, window: Window, start: int, end: int, now_ms: int) -> Result:
         parts = [
             activity(window.tracks[point.name], start, end, point.multipliers, self.grid.interval_ms)
             for _, point in account.terms
@@ -413,120 +411,6 @@ def _revised(result: Result, known: Result | None) -> Result | None:
     return replace(result, revision=known.revision + 1, cause=cause)
 
 
-def _wanted(states: Sequence[dict[str, Any]], point: PointSpec, values: Sequence[float], start: int) -> int | None:
-    """Return from when on the register must be judged again, given its states around the reading before and the values that came."""
-    if not states or not values:
-        return None
-    wanted: list[int] = [ms for knot in states for ms, fallen_from in knot["open"] if max(values) >= float(fallen_from)]
-    if _falls(float(states[-1]["shown"]), values, point):
-        wanted.append(start - LOOK_MS)
-    return min(wanted, default=None)
-
-
-def _installed(point: PointSpec, before_ms: int) -> int:
-    """Return when the last exchange before a time put the register there, whose initial reading is known; else that time."""
-    return max((e.at_ms for e in point.register.exchanges if e.at_ms <= before_ms), default=before_ms)
-
-
-def _falls(shown: float, values: Sequence[float], point: PointSpec) -> bool:
-    for value in values:
-        if shown - value > point.register.tolerance(shown):
-            return True
-        shown = max(shown, value)
-    return False
-
-
-def _knots(result: Result | None) -> dict[str, Any]:
-    points: Mapping[str, Any] = result.evidence["points"] if result else {}
-    return {point: edges.get("knot") for point, edges in points.items()}
-
-
-@dataclass(frozen=True)
-class _Window:
-    """What is stored of an account's points over a stretch of time, judged."""
-
-    tracks: dict[str, Track]
-    knots: dict[str, dict[str, Any]]
-    """Per point the register's state before the window."""
-    flags: tuple[tuple[int, int, str], ...]
-    """(start, end, flag) that come from the readings themselves."""
-
-    @classmethod
-    def load(
-        cls, series: SeriesStore, account: Account, start: int, end: int, previous: Result | None, now_ms: int
-    ) -> "_Window":
-        """Read the points of an account over [start, end) and a reading beyond; `previous` is the result of the interval before."""
-        knots = {point: knot for point, knot in _knots(previous).items() if knot}
-        tracks: dict[str, Track] = {}
-        flags: list[tuple[int, int, str]] = []
-        for _, point in account.terms:
-            track, found = _track(series, point, start, end, knots.get(point.name), now_ms)
-            tracks[point.name] = track
-            flags += found
-            flags += [(event.start_ms, event.end_ms, event.kind.value) for event in track.events]
-        return cls(tracks, knots, tuple(flags))
-
-    def edges(self, start: int, end: int) -> dict[str, dict[str, Any]]:
-        """Return per point the readings the interval's edges rest on, and the register's state at its end."""
-        return {
-            name: {
-                "start": [[ms, plain(shown)] for ms, shown in track.neighbours(start)],
-                "end": [[ms, plain(shown)] for ms, shown in track.neighbours(end)],
-                "knot": _knot(track, end, self.knots.get(name)),
-            }
-            for name, track in self.tracks.items()
-        }
-
-
-def _knot(track: Track, end: int, earlier: dict[str, Any] | None) -> dict[str, Any] | None:
-    """Return all that judging on from `end` needs: the last accepted reading, and the falls the register has not come back from."""
-    knot = track.knot(end)
-    if knot is None:
-        return None
-    at, shown = knot
-    falls = [
-        [event.start_ms, plain(event.before)] for event in track.events if event.kind in _FALLS and event.end_ms <= end
-    ]
-    kept = (earlier["open"] if earlier else []) + falls
-    return {
-        "at": at,
-        "shown": plain(exact(shown)),
-        "first": track.begins_at(at) and (earlier is None or (earlier["first"] and earlier["at"] == at)),
-        "open": [fall for fall in kept if float(fall[1]) > shown][-OPEN_FALLS:],
-    }
-
-
-_FALLS = frozenset({RegisterEventKind.UNRESOLVED, RegisterEventKind.ROLLOVER})
-
-
-def _track(
-    series: SeriesStore, point: PointSpec, start: int, end: int, knot: dict[str, Any] | None, now_ms: int
-) -> tuple[Track, list[tuple[int, int, str]]]:
-    if point.role == "quantity":
-        amounts = series.amounts(point.name, start, end)
-        flags = [(amount.from_ms, amount.to_ms, "simulated") for amount in amounts if amount.simulated]
-        flags += [(amount.from_ms, amount.to_ms, "overlapping_amounts") for amount in amounts if amount.overlaps]
-        return amounts_track((amount.from_ms, amount.to_ms, amount.value) for amount in amounts), flags
-    before = knot["at"] if knot else series.last_sample_before(point.name, start + 1)
-    after = series.first_sample_after(point.name, end)
-    samples = series.samples(point.name, start if before is None else before, (end if after is None else after) + 1)
-    readings = samples.readings
-    spec = point.register
-    if knot:
-        readings = [(knot["at"], float(knot["shown"])), *(reading for reading in readings if reading[0] > knot["at"])]
-    # An exchange up to the first reading at hand has been counted already; one to come has not happened.
-    since = before if before is not None else _installed(point, readings[0][0]) - 1 if readings else now_ms
-    spec = replace(spec, exchanges=tuple(e for e in spec.exchanges if since < e.at_ms <= now_ms))
-    return register_track(readings, spec, resumed=knot is not None and not knot["first"]), _sample_flags(samples)
-
-
-def _sample_flags(samples: Samples) -> list[tuple[int, int, str]]:
-    flags = [(ms - 1, ms + 1, "conflict") for ms in samples.conflicts]  # at an edge it concerns both sides
-    if samples.simulated is not None:
-        flags.append((*samples.simulated, "simulated"))
-    return flags
-
-
 def _signed_sum(account: Account, parts: Sequence[Activity]) -> Decimal | None:
     total = Decimal(0)
     for (sign, point), part in zip(account.terms, parts, strict=True):
@@ -545,7 +429,7 @@ def _worst(coverages: Sequence[Coverage], length_ms: int) -> Coverage:
 
 
 def _flags(
-    window: _Window, start: int, end: int, choice: FactorChoice | None, instruments: Iterable[str]
+    window: Window, start: int, end: int, choice: FactorChoice | None, instruments: Iterable[str]
 ) -> tuple[str, ...]:
     flags = {flag for begin, stop, flag in window.flags if begin < end and (stop > start or begin == stop == start)}
     flags.update(instruments)

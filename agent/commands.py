@@ -135,7 +135,7 @@ def _said(meter: Meter, answer: Answer, value: Value) -> Text:
     if value.value is None:
         why = answer.why(value)
         return Text(f"没有值：{why}", f"no value: {why}")
-    said = f"{repr(value.value).removesuffix('.0')} {meter.plan.points[value.point].unit}"
+    said = f"{repr(value.value).removesuffix('.0')} {meter.points[value.point].unit}"
     return Text(f"{said}  {value.quality.text.zh}", f"{said}  {value.quality.text.en}")
 
 

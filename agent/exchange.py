@@ -12,7 +12,7 @@ from agent.answer import Answer, DriverFault, LineDown, refused
 from agent.breaker import backoff_s
 from agent.counters import LineCounters
 from agent.wiring import Line, Meter
-from drivers.contract import ExchangeDriver, ExchangeLine, Request, replies_are_distinct
+from drivers.contract import ExchangeDriver, ExchangeLine, Request, Send
 from link.world import Channel, World
 from metering.errors import BadFrame, MeterError, MeterRefused, MeterSilent, MeterUnreachable
 from metering.text import Text
@@ -61,7 +61,7 @@ class ExchangeWire:
 
     def _hold(self, meter: Meter, request: Request, answer: Answer) -> None:
         """Leave a silent meter alone where its late reply could pass for the reply to another request."""
-        if isinstance(answer.error, MeterSilent) and not replies_are_distinct(request):
+        if isinstance(answer.error, MeterSilent) and not request.replies_are_distinct:
             hold_s = max(_SHORTEST_HOLD_S, _HOLD_TIMEOUTS * self._settings.timeout)
             self._held_until_s[meter.id] = self._world.uptime() + hold_s
 
@@ -112,7 +112,10 @@ class ExchangeWire:
             self._quiet_since_s = now_s
             self.counters.busy_s += now_s - sent_s
         self._fresh = False
-        return Answer(measured_ms, request.decode(reply), (now_s - sent_s) * 1000, asked_s=sent_s)
+        values = request.decode(reply)
+        if isinstance(values, Send):
+            raise BadFrame("no dialogues here")
+        return Answer(measured_ms, values, (now_s - sent_s) * 1000, asked_s=sent_s)
 
     async def _keep_silence(self) -> None:
         if self._silence_s > 0:

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from drivers.catalogue import driver as driver_named
 from drivers.contract import Driver, ExchangeLine, MeterPlan
 from metering.errors import MeteringError, SettingsError, SettingsFaults
-from metering.profile import Profile
+from metering.profile import Profile, ProfilePoint
 from metering.text import Text
 from settings.agent import AgentSettings, MeterSection
 from settings.document import Document
@@ -25,6 +25,7 @@ class Meter:
     id: str
     line: str
     plan: MeterPlan
+    points: Mapping[str, ProfilePoint]
     interval_ms: int
     phase_ms: int
     """Its slots lie this long after the multiples of the interval."""
@@ -143,13 +144,20 @@ class _Wirer:
             other = addresses.setdefault(repr(sorted(address.items())), name)
             if other != name and address:
                 self._fault(("meters", name), _SAME_ADDRESS, _OTHER_ADDRESS, other=other, line=meter.line)
-            yield self._meter(driver, name, MeterPlan(name, address, profiles[name], meter.of(profiles[name])))
+            yield self._meter(driver, name, address, profiles[name], meter.of(profiles[name]))
 
-    def _meter(self, driver: Driver, name: str, plan: MeterPlan) -> Meter:
+    def _meter(
+        self,
+        driver: Driver,
+        name: str,
+        address: Mapping[str, object],
+        profile: Profile,
+        points: Mapping[str, ProfilePoint],
+    ) -> Meter:
         section = self._settings.meters[name]
         indices = {}
-        for point, of in plan.points.items():
-            wrong = driver.fault(of, plan.profile)
+        for point, of in points.items():
+            wrong = driver.fault(of, profile)
             if wrong is not None:
                 self._fault(
                     ("meters", name, "profile"), _BAD_POINT, None, profile=section.profile, point=point, wrong=wrong
@@ -157,8 +165,9 @@ class _Wirer:
             indices[point] = len(self.points)
             self.points.append((f"{name}/{point}", of.unit))
         interval_ms = round(section.interval * 1000)
-        counters = frozenset(point for point, of in plan.points.items() if of.role == "counter")
-        return Meter(name, section.line, plan, interval_ms, self._phases[name], indices, counters)
+        counters = frozenset(point for point, of in points.items() if of.role == "counter")
+        plan = MeterPlan(name, address, profile, points)
+        return Meter(name, section.line, plan, points, interval_ms, self._phases[name], indices, counters)
 
     def _fault(self, keys: tuple[str, ...], problem: Text, remedy: Text | None, **values: object) -> None:
         self.faults.append(self._document.fault(keys, problem, remedy, **values))

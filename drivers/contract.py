@@ -4,22 +4,27 @@ A driver turns a meter's profile into reads, and bytes into values. It comes in 
 
 Exchange (Modbus, DL/T 645, every serial protocol): bytes out, bytes in, no I/O of its own. `plan` gives the
     requests of one meter; for each the line owner drains the line, keeps `silence_s`, sends `request()`, collects bytes
-    until `length_of` says the reply is whole or the time is up, stamps the time, and calls `decode`.
+    until `length_of` says the reply is whole or the time is up, stamps the time, and calls `decode`. Where that gives a
+    `Send` instead of values, the dialogue goes on: it is sent, and what comes is decoded in its turn.
 Session (OPC UA): the protocol's library owns its socket. `open` gives a session; `read` its values.
 
 Both refuse rather than guess: a reply that is not the answer to this very request raises BadFrame, an exception reply
 raises MeterRefused, a silent meter MeterSilent, a lost connection MeterUnreachable. No driver can write to a meter.
+
+A driver states four things of itself besides: what is wrong with a point (`fault`), what a profile's vector decodes to
+(`replay`), what a meter says of itself (`identify`), and what it still knows of the past (`history`).
 """
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel, Field, model_validator
 
 from metering.fields import DurationS, FieldError, Strict
-from metering.profile import Profile, ProfilePoint
+from metering.profile import Place, Profile
 from metering.reading import Quality
 from metering.text import Text
 
@@ -34,6 +39,12 @@ class Value:
     quality: Quality = Quality.GOOD
     raw: bytes | None = None
     source_ms: int | None = None
+    """When the source says it was measured, Unix ms."""
+    at_ms: int | None = None
+    """When it was measured where that is not when it was asked for: a value of the past, or one the server sent by
+    itself. Unix ms."""
+    text: str | None = None
+    """What a place holds that is no number: a serial number, a date; `value` is None then."""
     why: str = ""
     """Why there is no value, in the protocol's own words, such as `BadNodeIdUnknown`; for people only."""
 
@@ -46,7 +57,29 @@ class MeterPlan:
     address: Mapping[str, Any]
     """The meter's address settings as checked by the driver's `meter_model` (`unit`, `number`, …)."""
     profile: Profile
-    points: Mapping[str, ProfilePoint]
+    points: Mapping[str, Place]
+    """What is wanted: points of the profile, or its identity or probes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """The next step of a dialogue."""
+
+    frame: bytes
+    """What to send; empty: only listen on."""
+    baud: int | None = None
+    """The speed of everything after `frame`, until the dialogue ends."""
+
+
+class Tls(Strict):
+    """TLS to a device: it is verified, and shows it our certificate where it asks for one."""
+
+    ca: Path | None = None
+    """File of the CA certificates, or of the device's own; None: the system's."""
+    cert: Path | None = None
+    key: Path | None = None
+    server_name: str | None = None
+    """The name in the device's certificate; None: the host."""
 
 
 class ExchangeLine(Strict):
@@ -54,27 +87,42 @@ class ExchangeLine(Strict):
 
     driver: str
     tcp: str | None = Field(default=None, pattern=r"^[^\s:]+:\d{1,5}$")
-    """`host:port` of a meter or gateway. Exactly one of `tcp` and `serial` is given."""
+    """`host:port` of a meter or gateway. Exactly one of `tcp`, `udp` and `serial` is given."""
+    udp: str | None = Field(default=None, pattern=r"^[^\s:]+:\d{1,5}$")
+    tls: Tls | None = None
+    """With `tcp`: encrypted."""
     serial: str | None = None
-    """A port, best by `/dev/serial/by-id/...`."""
+    """A port, best by `/dev/serial/by-id/...`, or `rfc2217://host:port` of a serial server whose speed we set."""
     baud: int = Field(default=9600, ge=300, le=4_000_000)
     frame: Literal["8N1", "8E1", "8O1", "8N2", "7E1"] = "8N1"
     timeout: DurationS = 1.0
     """Longest wait for a reply."""
     turnaround: DurationS = 0.0
     """Silence the devices need before a request, where it is longer than the protocol's own."""
+    echo: bool = False
+    """Whether the adapter hands back what we send; it is compared and thrown away."""
 
     @model_validator(mode="after")
     def _one_transport(self) -> "ExchangeLine":
-        if (self.tcp is None) == (self.serial is None):
+        if sum(way is not None for way in (self.tcp, self.udp, self.serial)) != 1:
             raise FieldError(
-                Text("要么写 tcp: 主机:端口，要么写 serial: 串口", "give either tcp: host:port or serial: a port")
+                Text(
+                    "tcp: 主机:端口、udp: 主机:端口、serial: 串口 三者写其一",
+                    "give one of tcp: host:port, udp: host:port and serial: a port",
+                )
             )
+        if self.tls is not None and self.tcp is None:
+            raise FieldError(Text("tls 只用于 tcp", "tls goes with tcp only"))
         return self
+
+    @property
+    def where(self) -> str:
+        """The port or address, for people."""
+        return str(self.tcp or self.udp or self.serial)
 
 
 class Request(Protocol):
-    """One exchange with one meter: pure, reusable from cycle to cycle."""
+    """One exchange with one meter, or a dialogue of several: no I/O, reusable from cycle to cycle."""
 
     @property
     def points(self) -> tuple[str, ...]: ...
@@ -89,11 +137,25 @@ class Request(Protocol):
 
     @property
     def reply_bytes(self) -> int:
-        """Bytes of the expected reply, for the predicted cycle time."""
+        """Bytes of the expected reply, for the predicted cycle time; of a dialogue, of all of it."""
+        ...
+
+    @property
+    def longest_reply(self) -> int:
+        """More bytes than this are no reply."""
+        ...
+
+    @property
+    def replies_are_distinct(self) -> bool:
+        """Whether a reply names the request it answers, by a transaction id or the data's own address.
+
+        Where it does not, a late reply could pass for the reply to the meter's next request, so the line owner leaves a
+        meter alone for a while after a time-out.
+        """
         ...
 
     def request(self) -> bytes:
-        """Return the next frame to send; a new transaction id each time where the protocol has one."""
+        """Begin: return the first frame to send; a new transaction id each time where the protocol has one."""
         ...
 
     def length_of(self, received: bytes) -> int | None:
@@ -104,8 +166,8 @@ class Request(Protocol):
         """
         ...
 
-    def decode(self, reply: bytes) -> Sequence[Value]:
-        """Return the values of a whole reply to the frame last sent.
+    def decode(self, reply: bytes) -> Sequence[Value] | Send:
+        """Return the values of a whole reply to the frame last sent, or what must be sent before there are any.
 
         Raises:
             BadFrame: checksum, unit, function, length or transaction id is wrong.
@@ -113,14 +175,10 @@ class Request(Protocol):
         """
         ...
 
-
-def replies_are_distinct(request: Request) -> bool:
-    """Return whether a reply names the request it answers, by a transaction id or the data's own address.
-
-    A request says so with an attribute `replies_are_distinct`; without it the answer is no: a late reply could then pass
-    for the reply to the meter's next request, so the line owner leaves a meter alone for a while after a time-out.
-    """
-    return getattr(request, "replies_are_distinct", False) is True
+    def halves(self) -> Sequence["Request"]:
+        """Return the requests that read the same in smaller pieces, for a device that refuses a place among them; none
+        where this one cannot be divided."""
+        ...
 
 
 class Session(Protocol):
@@ -131,6 +189,23 @@ class Session(Protocol):
 
         Raises:
             MeterError: the connection is lost, or the server refused.
+        """
+        ...
+
+    async def identify(self, plan: MeterPlan) -> Sequence[Value]:
+        """Read what the server says of itself and of the meter, as texts: `maker`, `model`, `serial`, `firmware`.
+
+        Raises:
+            MeterError: as `read`.
+        """
+        ...
+
+    async def history(self, plan: MeterPlan, from_ms: int, to_ms: int) -> Sequence[Value]:
+        """Read what the server recorded strictly between two times: values with `at_ms`, marked BACKFILLED where they are
+        good, oldest first, a bounded number; none where it keeps no history.
+
+        Raises:
+            MeterError: as `read`.
         """
         ...
 
@@ -151,8 +226,16 @@ class Driver(Protocol):
         """Settings of a meter's address on the line."""
         ...
 
-    def fault(self, point: ProfilePoint, profile: Profile) -> Text | None:
-        """Return what is wrong with a point of a profile (address, type), or None."""
+    def fault(self, point: Place, profile: Profile) -> Text | None:
+        """Return what is wrong with a place in a profile (address, type), or None."""
+        ...
+
+    def replay(self, profile: Profile, vector: Mapping[str, Any]) -> Sequence[Value]:
+        """Return the values of the profile's points that the bytes of one of its vectors hold, read as from a meter.
+
+        Raises:
+            MeteringError: the vector is not of this protocol's form, or its bytes are refused.
+        """
         ...
 
 
@@ -161,7 +244,19 @@ class ExchangeDriver(Driver, Protocol):
         """Return the silence to keep before a request on this line (t3.5, turnaround), seconds."""
         ...
 
-    def plan(self, line: BaseModel, meter: MeterPlan) -> Sequence[Request]: ...
+    def plan(self, line: BaseModel, meter: MeterPlan) -> Sequence[Request]:
+        """Return the requests of one slot, in the order in which they are sent."""
+        ...
+
+    def identify(self, line: BaseModel, meter: MeterPlan) -> Sequence[Request]:
+        """Return the requests for what the meter says of itself by its protocol alone (Modbus 43/14, the head of an M-Bus
+        telegram): texts named `maker`, `model`, `serial`, `firmware`; none where the protocol has no such thing."""
+        ...
+
+    def history(self, line: BaseModel, meter: MeterPlan, from_ms: int, to_ms: int) -> Sequence[Request]:
+        """Return the requests for what the meter recorded strictly between two times; their values have `at_ms` and are
+        marked BACKFILLED. None where it keeps no such record."""
+        ...
 
 
 class SessionDriver(Driver, Protocol):

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from drivers.contract import Value
-from metering.profile import ProfilePoint
+from metering.profile import Place
 from metering.quantity import EXACT
 from metering.reading import Quality
 from metering.text import Text
@@ -49,7 +49,7 @@ class Measure:
         return Value(self.point, value, Quality.OUT_OF_RANGE, raw, source_ms)
 
 
-def measure(name: str, point: ProfilePoint, sentinels: frozenset[Number], scale: Decimal | None = None) -> Measure:
+def measure(name: str, point: Place, sentinels: frozenset[Number], scale: Decimal | None = None) -> Measure:
     """Return the measure of a point; `scale` where the protocol's own decimals join the profile's."""
     largest = sys.float_info.max
     low, high = (float(point.valid[0]), float(point.valid[1])) if point.valid else (-largest, largest)
@@ -79,7 +79,7 @@ def shortest_f32(x: float) -> float:
     return float("%.9g" % x)  # noqa: UP031
 
 
-def sentinel_numbers(point: ProfilePoint) -> frozenset[Number]:
+def sentinel_numbers(point: Place) -> frozenset[Number]:
     """Return the sentinels as numbers; a text may be hexadecimal. NaN needs no mention."""
     return frozenset(_number(sentinel) for sentinel in point.sentinels)
 
@@ -90,7 +90,7 @@ def _number(sentinel: Number | str) -> Number:
     return int(sentinel, 16) if sentinel[:2] in ("0x", "0X") else float(sentinel)
 
 
-def number_fault(point: ProfilePoint) -> Text | None:
+def number_fault(point: Place) -> Text | None:
     """Return what is wrong with a point's scale or sentinels, or None."""
     if not Decimal("1e-18") <= abs(point.scale) <= Decimal("1e18"):
         return Text(f"scale {point.scale} 不能用", f"scale {point.scale} cannot be used")

@@ -9,6 +9,7 @@ import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol, TypeVar
 
 from metering.wire import ClockState
@@ -35,6 +36,14 @@ class Channel(Protocol):
         """
         ...
 
+    async def set_speed(self, baud: int) -> None:
+        """Change the speed of a serial line once all that was written is out. A network has none.
+
+        Raises:
+            MeterUnreachable: the line was lost, or cannot do this speed.
+        """
+        ...
+
     def drain(self) -> int:
         """Throw away what has arrived and was not read, in the system's buffer too; return how many bytes that was."""
         ...
@@ -48,6 +57,17 @@ class Worker(Protocol):
     async def run(self, call: Callable[..., T], *args: object) -> T:
         """Run `call(*args)` there and return its result or raise its error. Cancelled or not, the call is run."""
         ...
+
+
+@dataclass(frozen=True)
+class TlsFiles:
+    """Whom we trust and who we are on a TLS connection."""
+
+    server_name: str
+    ca: Path | None = None
+    """None: the system's CA certificates."""
+    cert: Path | None = None
+    key: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -137,16 +157,24 @@ class World(Protocol):
 
     async def sleep(self, seconds: float) -> None: ...
 
-    async def open_tcp(self, host: str, port: int, timeout_s: float) -> Channel:
-        """Connect.
+    async def open_tcp(self, host: str, port: int, timeout_s: float, tls: TlsFiles | None = None) -> Channel:
+        """Connect, with TLS where files are given.
 
         Raises:
-            MeterUnreachable: refused, no route, name unknown, or too slow.
+            MeterUnreachable: refused, no route, name unknown, too slow, or not the device its certificate should name.
+        """
+        ...
+
+    async def open_udp(self, host: str, port: int) -> Channel:
+        """Open a socket that sends datagrams there and takes them from nowhere else; each read gives whole ones.
+
+        Raises:
+            MeterUnreachable: no route, or name unknown.
         """
         ...
 
     async def open_serial(self, path: str, baud: int, frame: str) -> Channel:
-        """Open a serial port, `frame` such as `8N1`.
+        """Open a serial port, `frame` such as `8N1`; `rfc2217://host:port` is one behind a serial server (RFC 2217).
 
         Raises:
             MeterUnreachable: not there, not permitted, or in use; the message names the remedy.

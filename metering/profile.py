@@ -1,11 +1,12 @@
 """A meter model as data: what can be read from it, where, in which unit, and where that is known from."""
 
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from metering.fields import Number, Strict, UnitName
+from metering.fields import FieldError, Number, Strict, UnitName
 from metering.text import Text
 
 Kind = Literal["electricity", "gas", "fuel", "heat", "steam", "water", "production"]
@@ -37,33 +38,85 @@ class Source(Strict):
     note: str = ""
 
 
-class ProfilePoint(Strict):
-    """One point of a meter model. `address` is the protocol's own: a register, a DI, a node id."""
+class Part(Strict):
+    """A further register that is added to a point's: the high part of a total, its fraction."""
 
     address: int | str
-    unit: UnitName
-    role: Role
+    type: str | None = None
+    """None: the point's type."""
+    scale: Number = Decimal(1)
+    """Multiplies this register's number before it is added."""
+
+
+class ScaleFrom(Strict):
+    """A register that says how a point is scaled; it is read in the same slot, and without it there is no value."""
+
+    address: int | str
+    type: str | None = None
+    """None: `i16` for a power of ten, `u16` for a unit."""
+    units: dict[int, UnitName] | None = None
+    """What each code of the register means (Kamstrup, TUF-2000): the value is converted from that unit to the point's.
+    None: the register holds a power of ten (SunSpec, ION)."""
+
+
+class Place(Strict):
+    """Where a number or a text lies in a meter, and how it becomes one. `address` is the protocol's own: a register, a DI,
+    a node id."""
+
+    address: int | str
     type: str | None = None
     """The protocol's type name (`f32`, `u32`, `bcd8`, …); None: the profile's default."""
     fc: Literal[1, 2, 3, 4] | None = None
     """Modbus function code of the read; None: the profile's default."""
     order: Literal["ABCD", "CDAB", "BADC", "DCBA"] | None = None
+    bits: tuple[int, int] | None = None
+    """Lowest and highest bit to take out of a whole number; 0 is the least."""
     scale: Number = Decimal(1)
     """Multiplies the raw number into the unit; decimal."""
+    scale_from: ScaleFrom | None = None
+    plus: list[Part] = []
+    """The value is `number * scale` and these together; all are read in one request."""
+    valid: tuple[Number, Number] | None = None
+    """Range of values that can be true, in the unit; others are refused as out of range."""
+    sentinels: list[int | float | str] = []
+    """Raw values that mean `not available` (`0x7FFFFFFF`, `nan`)."""
+    doc: str = ""
+    """What the maker's document calls it."""
+
+
+class ProfilePoint(Place):
+    """One point of a meter model: a number that is read again and again."""
+
+    unit: UnitName
+    role: Role
     digits: int | None = Field(default=None, ge=1, le=15)
     """Places left of the decimal point of a register; its modulus is 10^digits in the unit."""
     modulus: Number | None = None
     resolution: Number | Literal["ulp"] | None = None
     """The last shown step, in the unit; `ulp` for a 32-bit float register."""
     resettable: bool = False
-    valid: tuple[Number, Number] | None = None
-    """Range of values that can be true, in the unit; others are refused as out of range."""
-    sentinels: list[int | float | str] = []
-    """Raw values that mean `not available` (`0x7FFFFFFF`, `nan`)."""
     reference: Literal["0 C", "15 C", "20 C"] | None = None
     """Reference state a gas volume register already counts at."""
-    doc: str = ""
-    """What the maker's document calls it."""
+
+
+class Probe(Place):
+    """A place whose value tells one model or variant from others: in a range, or one of some values."""
+
+    within: tuple[Number, Number] | None = None
+    among: list[int | str] = []
+
+    @model_validator(mode="after")
+    def _one_test(self) -> "Probe":
+        if (self.within is None) == (not self.among):
+            raise FieldError(Text("要么写 within: [低, 高]，要么写 among: [值, …]",
+                                  "give either within: [low, high] or among: [value, …]"))  # fmt: skip
+        return self
+
+    def fits(self, value: float | str | None) -> bool:
+        """Return whether a value read here speaks for the model. No value never does."""
+        if self.within is not None:
+            return isinstance(value, float | int) and self.within[0] <= Decimal(repr(value)) <= self.within[1]
+        return value is not None and value in self.among
 
 
 class PointDefaults(Strict):
@@ -82,6 +135,18 @@ class Limits(Strict):
     """Unused registers a read may span to join two points; 0 joins neighbours only."""
 
 
+class Variant(Strict):
+    """An edition of a model with the same name and another map. It has the model's points, or some of them."""
+
+    name: Bilingual
+    probe: dict[str, Probe] = Field(min_length=1)
+    """All of them fit this edition, and not all of them another."""
+    points: dict[str, dict[str, Any]] = {}
+    """What differs from the model's points, key by key."""
+    without: list[str] = []
+    """Points of the model that this edition has not."""
+
+
 class Profile(Strict):
     """One meter model, as `config/profiles/<vendor>/<model>.yaml` says it."""
 
@@ -91,11 +156,50 @@ class Profile(Strict):
     protocol: str
     line: dict[str, Any] = {}
     """Defaults for the line it hangs on, such as baud and frame."""
+    meter: dict[str, Any] = {}
+    """Defaults for what the driver is told of the meter beside its address, such as a maker's quirks."""
     defaults: PointDefaults = PointDefaults()
     limits: Limits = Limits()
     points: dict[str, ProfilePoint]
+    side: Literal["primary", "secondary"] | None = None
+    """The side of the current and voltage transformers its registers count at; None: it has none."""
+    identity: dict[str, Place] = {}
+    """What says which device this is: `serial`, `model`, `firmware`, `ct`, `pt`. Read at first contact, not polled."""
+    probe: dict[str, Probe] = {}
+    """What tells that a device is of this model."""
+    variants: dict[str, Variant] = {}
     vectors: list[dict[str, Any]] = []
     """Bytes of a reply and the values they must give; run by a test."""
     source: Source
     status: Status
     caveats: list[Bilingual] = []
+
+    @model_validator(mode="after")
+    def _variants_have_its_points(self) -> "Profile":
+        for name, variant in self.variants.items():
+            strange = sorted({*variant.points, *variant.without} - set(self.points))
+            if strange:
+                raise FieldError(Text("型式 {variant} 的 {point} 不是本型号的测点",
+                                      "{point} of the variant {variant} is no point of the model"),
+                                 variant=name, point=strange[0])  # fmt: skip
+            self.variant(name)
+        return self
+
+    def variant(self, name: str) -> "Profile":
+        """Return the model as this edition of it is: its own points in place of the model's."""
+        variant = self.variants[name]
+        points = {
+            point: ProfilePoint.model_validate(place.model_dump(exclude_unset=True) | variant.points.get(point, {}))
+            for point, place in self.points.items()
+            if point not in variant.without
+        }
+        return self.model_copy(update={"points": points, "variants": {}})
+
+    def variant_of(self, found: Mapping[str, Mapping[str, float | str | None]]) -> str | None:
+        """Return the only variant whose probes all fit what was read at them (variant -> probe -> value), else None."""
+        fitting = [
+            name
+            for name, variant in self.variants.items()
+            if all(probe.fits(found.get(name, {}).get(at)) for at, probe in variant.probe.items())
+        ]
+        return fitting[0] if len(fitting) == 1 else None

@@ -22,7 +22,7 @@ from drivers.dlt645.codec import (
 from drivers.dlt645.settings import Dlt645Line, Dlt645Meter
 from drivers.measure import Measure, measure, number_fault, sentinel_numbers
 from metering.errors import BadFrame, MeteringError, MeterRefused
-from metering.profile import Profile, ProfilePoint
+from metering.profile import Place, Profile
 from metering.quantity import EXACT
 from metering.text import Text
 
@@ -101,7 +101,7 @@ class Dlt645Driver:
     line_model: type[BaseModel] = Dlt645Line
     meter_model: type[BaseModel] = Dlt645Meter
 
-    def fault(self, point: ProfilePoint, profile: Profile) -> Text | None:
+    def fault(self, point: Place, profile: Profile) -> Text | None:
         di = str(point.address)
         if isinstance(point.address, int) or not re.fullmatch(r"[0-9A-F]{8}", di):
             return Text(f'{point.address!r} 不是数据标识：八位十六进制，加引号，如 "00010000"',
@@ -128,7 +128,7 @@ class Dlt645Driver:
         number = Dlt645Meter.model_validate(dict(meter.address)).number
         return [self._read(meter, number, name, point) for name, point in meter.points.items()]
 
-    def _read(self, meter: MeterPlan, number: str, name: str, point: ProfilePoint) -> DataRead:
+    def _read(self, meter: MeterPlan, number: str, name: str, point: Place) -> DataRead:
         di = str(point.address)
         found = layout(di, point.type)
         wrong = self.fault(point, meter.profile)

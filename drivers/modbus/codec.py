@@ -13,7 +13,7 @@ from typing import Any
 
 from drivers.contract import Value
 from drivers.measure import Measure, Number, measure, shortest_f32
-from metering.profile import ProfilePoint
+from metering.profile import Place
 
 _CODES = {"u16": "H", "i16": "h", "u32": "I", "i32": "i", "u64": "Q", "i64": "q", "f32": "f", "f64": "d"}
 _BCD = {f"bcd{digits}": digits for digits in range(2, 13)}
@@ -62,7 +62,7 @@ class Field:
         return self.measure.value(self.number(item), data[self.start : self.end])
 
 
-def register_field(name: str, start: int, point: ProfilePoint, type_name: str, order: str) -> Field:
+def register_field(name: str, start: int, point: Place, type_name: str, order: str) -> Field:
     """Return the field of a point in registers; `start` counts bytes."""
     size = 2 * words(type_name)
     code, number = _reader(type_name, order, size)

@@ -18,7 +18,7 @@ from drivers.contract import MeterPlan, Request, Value
 from drivers.modbus.plan import Block, blocks, fault
 from drivers.modbus.settings import ModbusLine, ModbusMeter
 from metering.errors import BadFrame, MeteringError, MeterRefused
-from metering.profile import Profile, ProfilePoint
+from metering.profile import Place, Profile
 from metering.text import Text
 
 _READS: dict[int, type[ModbusPDU]] = {
@@ -49,6 +49,7 @@ _transactions = count(1)
 class _Read:
     """What both framings have in common: one block of one unit."""
 
+    replies_are_distinct = False
     _overhead: int
     """Bytes of a reply besides its data."""
 
@@ -70,6 +71,13 @@ class _Read:
     @property
     def reply_bytes(self) -> int:
         return self._overhead + self._block.data_bytes
+
+    @property
+    def longest_reply(self) -> int:
+        return self.reply_bytes
+
+    def halves(self) -> Sequence[Request]:
+        return ()
 
     def _check_pdu(self, unit_on: bytes) -> None:
         """Refuse what begins as no reply to this request; `unit_on` is what has come, from the unit byte on."""
@@ -185,7 +193,7 @@ class ModbusDriver:
     line_model: type[BaseModel] = ModbusLine
     meter_model: type[BaseModel] = ModbusMeter
 
-    def fault(self, point: ProfilePoint, profile: Profile) -> Text | None:
+    def fault(self, point: Place, profile: Profile) -> Text | None:
         return fault(point, profile)
 
     def silence_s(self, line: BaseModel) -> float:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from drivers.contract import MeterPlan, Value
 from drivers.measure import number_fault
 from drivers.modbus.codec import TYPES, Field, register_field, words
-from metering.profile import Profile, ProfilePoint
+from metering.profile import Place, Profile
 from metering.text import Text
 
 
@@ -23,7 +23,7 @@ class Wanted:
     """One point with the profile's defaults filled in."""
 
     name: str
-    point: ProfilePoint
+    point: Place
     fc: int
     address: int
     type: str
@@ -105,7 +105,7 @@ def blocks(meter: MeterPlan) -> list[Block]:
     return found
 
 
-def _wanted(points: Mapping[str, ProfilePoint], profile: Profile) -> list[Wanted]:
+def _wanted(points: Mapping[str, Place], profile: Profile) -> list[Wanted]:
     return [
         Wanted(
             name=name, point=point, fc=point.fc or profile.defaults.fc, address=register(point.address),
@@ -141,12 +141,12 @@ def register(address: int | str) -> int:
     return address if isinstance(address, int) else int(address, 0)
 
 
-def type_of(point: ProfilePoint, profile: Profile) -> str:
+def type_of(point: Place, profile: Profile) -> str:
     fc = point.fc or profile.defaults.fc
     return point.type or ("bool" if fc <= 2 else profile.defaults.type or "")
 
 
-def fault(point: ProfilePoint, profile: Profile) -> Text | None:
+def fault(point: Place, profile: Profile) -> Text | None:
     """Return what is wrong with a point, in words for the profile's author."""
     type_name = type_of(point, profile)
     if type_name not in TYPES:
@@ -166,7 +166,7 @@ def _unknown_type(type_name: str) -> Text:
     return Text(f"没有类型 {type_name!r}，现有：{known}{zh}", f"no type {type_name!r}; there are {known}{en}")
 
 
-def _address_fault(point: ProfilePoint, type_name: str, profile: Profile) -> Text | None:
+def _address_fault(point: Place, type_name: str, profile: Profile) -> Text | None:
     try:
         end = register(point.address) + words(type_name)
     except ValueError:
@@ -180,7 +180,7 @@ def _address_fault(point: ProfilePoint, type_name: str, profile: Profile) -> Tex
     return None
 
 
-def _pattern_fault(point: ProfilePoint, type_name: str) -> Text | None:
+def _pattern_fault(point: Place, type_name: str) -> Text | None:
     """A bit pattern fits its type."""
     digits = 4 * words(type_name)
     for sentinel in point.sentinels:

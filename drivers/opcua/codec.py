@@ -14,7 +14,7 @@ from asyncua import ua
 
 from drivers.contract import Value
 from drivers.measure import Measure, Number, measure, sentinel_numbers, shortest_f32
-from metering.profile import ProfilePoint
+from metering.profile import Place
 from metering.reading import Quality
 
 _SUBSTITUTED = (0x4091, 0x0096)
@@ -37,7 +37,7 @@ class Target:
         return self.measure.value(_number(data.Value), None, quality, source_ms)
 
 
-def target(name: str, point: ProfilePoint) -> Target:
+def target(name: str, point: Place) -> Target:
     """Return the target of a point without `fault`."""
     return Target(ua.NodeId.from_string(str(point.address)), measure(name, point, sentinel_numbers(point)))
 

@@ -20,7 +20,7 @@ from drivers.opcua.bounded import BoundedClient
 from drivers.opcua.codec import Target, target
 from drivers.opcua.settings import OpcUaLine, OpcUaMeter
 from metering.errors import BadFrame, MeterError, MeterRefused, MeterUnreachable
-from metering.profile import Profile, ProfilePoint
+from metering.profile import Place, Profile
 from metering.text import Text
 
 GOODBYE_S = 1.0
@@ -126,7 +126,7 @@ class OpcUaDriver:
     line_model: type[BaseModel] = OpcUaLine
     meter_model: type[BaseModel] = OpcUaMeter
 
-    def fault(self, point: ProfilePoint, profile: Profile) -> Text | None:
+    def fault(self, point: Place, profile: Profile) -> Text | None:
         text = str(point.address)
         try:
             node = ua.NodeId.from_string(text)

@@ -36,6 +36,7 @@ wheel-test: install
 	@sh tests/setup/wheel.sh $(PYTHON) $(VENV)
 
 nightly: install servers
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/fuzz.txt
 	TANBIAO_NIGHTLY=1 $(BIN)/pytest -n 2 --timeout 3600 tests
 
 lint: install
@@ -50,11 +51,13 @@ bench: install servers
 # Pins with hashes for all platforms and no index address; needs uv.
 requirements:
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml \
-	    --extra dev --extra postgres --extra mbus --extra pdf -o requirements/dev.txt
+	    --extra dev --extra postgres --extra pdf -o requirements/dev.txt
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml \
 	    --extra server --extra opcua -c requirements/dev.txt -o requirements/server.txt
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml \
 	    -c requirements/dev.txt -o requirements/agent.txt
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml \
+	    --extra fuzz -c requirements/dev.txt -o requirements/fuzz.txt
 
 clean:
 	rm -rf $(VENV) build dist data .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*

@@ -11,8 +11,13 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from link import channels, mqtt
-from link.world import Broker, BrokerAddress, Channel, Will, Worker
+from link import mqtt
+from link.rfc2217 import SCHEME, open_rfc2217
+from link.serial_port import open_serial
+from link.tcp import open_tcp
+from link.tls import open_tls
+from link.udp import open_udp
+from link.world import Broker, BrokerAddress, Channel, TlsFiles, Will, Worker
 from metering.wire import ClockState
 
 T = TypeVar("T")
@@ -55,11 +60,18 @@ class RealWorld:
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
 
-    async def open_tcp(self, host: str, port: int, timeout_s: float) -> Channel:
-        return await channels.open_tcp(host, port, timeout_s)
+    async def open_tcp(self, host: str, port: int, timeout_s: float, tls: TlsFiles | None = None) -> Channel:
+        if tls is not None:
+            return await open_tls(host, port, timeout_s, tls)
+        return await open_tcp(host, port, timeout_s)
+
+    async def open_udp(self, host: str, port: int) -> Channel:
+        return await open_udp(host, port)
 
     async def open_serial(self, path: str, baud: int, frame: str) -> Channel:
-        return await channels.open_serial(path, baud, frame)
+        if path.startswith(SCHEME):
+            return await open_rfc2217(path, baud, frame)
+        return await open_serial(path, baud, frame)
 
     def worker(self, name: str) -> AbstractAsyncContextManager[Worker]:
         return _worker(name)

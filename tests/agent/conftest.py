@@ -85,7 +85,10 @@ class TestWorld:
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
 
-    async def open_tcp(self, host: str, port: int, timeout_s: float) -> Any:
+    async def open_tcp(self, host: str, port: int, timeout_s: float, tls: Any = None) -> Any:
+        return await self.lines[f"{host}:{port}"].open()
+
+    async def open_udp(self, host: str, port: int) -> Any:
         return await self.lines[f"{host}:{port}"].open()
 
     async def open_serial(self, path: str, baud: int, frame: str) -> Any:
@@ -109,6 +112,8 @@ class Wire:
         self.opened = 0
         self.requests: list[tuple[float, bytes]] = []
         self.refuses = ""
+        self.speeds: list[int] = []
+        """The speeds it was set to on the way."""
 
     async def open(self) -> "WireEnd":
         if self.refuses:
@@ -140,6 +145,9 @@ class WireEnd:
         if data == LOST:
             raise MeterUnreachable("lost")
         return data
+
+    async def set_speed(self, baud: int) -> None:
+        self._wire.speeds.append(baud)
 
     def drain(self) -> int:
         dropped = 0

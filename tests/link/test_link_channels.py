@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from link import channels
+from link import channels, serial_port
 from link.real_world import RealWorld
 from metering.errors import MeterUnreachable
 
@@ -199,7 +199,7 @@ async def test_a_file_that_is_no_serial_port_is_refused(world: RealWorld, tmp_pa
 
 
 def test_a_forbidden_port_names_the_group() -> None:
-    refusal = channels.serial_refusal("/dev/ttyS0", 9600, "8N1", PermissionError(13, "Permission denied"))
+    refusal = serial_port.serial_refusal("/dev/ttyS0", 9600, "8N1", PermissionError(13, "Permission denied"))
     assert "add this user to the group dialout" in refusal.en
     assert "dialout" in refusal.zh
 

@@ -5,8 +5,9 @@ the checksum (RTU). pymodbus's own reply decoder is not used: it costs 8 us a po
 protocol id; what is needed of it is a comparison and one `struct.unpack`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import count
+from typing import Any
 
 from pydantic import BaseModel
 from pymodbus.framer import FramerBase, FramerRTU, FramerSocket
@@ -195,6 +196,18 @@ class ModbusDriver:
 
     def fault(self, point: Place, profile: Profile) -> Text | None:
         return fault(point, profile)
+
+    def replay(self, profile: Profile, vector: Mapping[str, Any]) -> Sequence[Value]:
+        from drivers.modbus.replay import replay
+
+        return replay(profile, vector)
+
+    def identify(self, line: BaseModel, meter: MeterPlan) -> Sequence[Request]:
+        return ()
+
+    def history(self, line: BaseModel, meter: MeterPlan, from_ms: int, to_ms: int) -> Sequence[Request]:
+        """Return none: Modbus has no records of the past."""
+        return ()
 
     def silence_s(self, line: BaseModel) -> float:
         """3.5 characters on a serial line, 1.75 ms above 19200 baud (Modbus over serial line V1.02, 2.5.1.1)."""

@@ -95,17 +95,18 @@ def _struct(layer: Sequence[Field]) -> struct.Struct:
 
 def blocks(meter: MeterPlan) -> list[Block]:
     """Return the reads of one meter, by function code and address. Its points have no `fault`."""
+    return blocks_of(wanted_of(meter.points, meter.profile), meter.profile)
+
+
+def blocks_of(wanted: Sequence[Wanted], profile: Profile) -> list[Block]:
     found: list[Block] = []
     for fc in (1, 2, 3, 4):
-        points = sorted(
-            (wanted for wanted in _wanted(meter.points, meter.profile) if wanted.fc == fc),
-            key=lambda wanted: (wanted.address, wanted.end),
-        )
-        found += _joined(points, meter.profile)
+        points = sorted((each for each in wanted if each.fc == fc), key=lambda each: (each.address, each.end))
+        found += _joined(points, profile)
     return found
 
 
-def _wanted(points: Mapping[str, Place], profile: Profile) -> list[Wanted]:
+def wanted_of(points: Mapping[str, Place], profile: Profile) -> list[Wanted]:
     return [
         Wanted(
             name=name, point=point, fc=point.fc or profile.defaults.fc, address=register(point.address),

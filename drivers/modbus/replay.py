@@ -1,0 +1,65 @@
+"""A profile's vectors: bytes as a meter sent them, read by the same code as a meter's.
+
+A vector is registers, `{registers: {0x2006: "450FE000"}}`, or a captured RTU reply with its checksum and the address that
+was asked for, `{reply: "01 03 04 BA 4A 41 F8 CF 2F", address: 0x000C}`. `variant: id` reads it as an edition of the model.
+What its bytes do not cover gives no value.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from drivers.contract import Value
+from drivers.modbus.driver import RtuRead
+from drivers.modbus.plan import Block, Wanted, blocks_of, register, wanted_of
+from metering.errors import BadFrame, MeteringError
+from metering.profile import Profile
+from metering.text import Text
+
+
+def replay(profile: Profile, vector: Mapping[str, Any]) -> list[Value]:
+    """Return the values of all points, and of the identity's places, that the vector's bytes hold.
+
+    Raises:
+        MeteringError: it is no vector, or its bytes are refused.
+    """
+    if "variant" in vector:
+        profile = _variant(profile, str(vector["variant"]))
+    wanted = wanted_of({**profile.identity, **profile.points}, profile)
+    try:
+        if "registers" in vector:
+            return list(_from_registers(wanted, vector["registers"], profile))
+        reply = bytes.fromhex(str(vector["reply"]))
+        return _from_reply(wanted, reply, register(vector["address"]))
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
+        raise MeteringError(_NO_VECTOR, vector=dict(vector)) from error
+
+
+def _variant(profile: Profile, name: str) -> Profile:
+    if name not in profile.variants:
+        raise MeteringError(_NO_VARIANT, name=name, known=", ".join(profile.variants))
+    return profile.variant(name)
+
+
+def _from_registers(wanted: list[Wanted], given: Mapping[int | str, str], profile: Profile) -> Iterator[Value]:
+    memory: dict[int, bytes] = {}
+    for start, text in given.items():
+        raw = bytes.fromhex(text)
+        memory |= {register(start) + at: raw[2 * at : 2 * at + 2] for at in range(len(raw) // 2)}
+    covered = [each for each in wanted if all(at in memory for at in range(each.address, each.end))]
+    for block in blocks_of(covered, profile):
+        data = b"".join(memory.get(at, b"\0\0") for at in range(block.address, block.address + block.count))
+        yield from block.values(data)
+
+
+def _from_reply(wanted: list[Wanted], reply: bytes, address: int) -> list[Value]:
+    if len(reply) < 5:
+        raise BadFrame(Text(f"只有 {len(reply)} 字节", f"only {len(reply)} bytes"))
+    fc = reply[1] & 0x7F
+    count = 8 * reply[2] if fc <= 2 else reply[2] // 2
+    held = [each for each in wanted if each.fc == fc and address <= each.address and each.end <= address + count]
+    return list(RtuRead(Block(fc, address, count, tuple(held)), reply[0]).decode(reply))
+
+
+_NO_VECTOR = Text("不是向量（registers 或 reply 加 address）：{vector}",
+                  "no vector (registers, or reply with address): {vector}")  # fmt: skip
+_NO_VARIANT = Text("没有型式 {name!r}，现有：{known}", "no variant {name!r}; there are {known}")

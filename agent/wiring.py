@@ -4,7 +4,8 @@ Nothing here touches the network. All that is wrong is found in one go, each fau
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 
 from pydantic import BaseModel
 
@@ -33,6 +34,8 @@ class Meter:
     """Point name -> index into `Wiring.points`."""
     counters: frozenset[str]
     """Points whose bytes are kept now and then."""
+    variants: Mapping[str, "Meter"] = field(default_factory=dict)
+    """The meter as each edition of its model; which one it is, its probes tell before it is read. None: no editions."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,7 @@ class _Wirer:
         self._settings = settings
         self._document = document
         self.faults: list[SettingsError] = []
-        self.points: list[tuple[str, str]] = []
+        self.points: dict[tuple[str, str], int] = {}
         self._ports: dict[str, str] = {}
         self._profiles: dict[str, Profile] = {}
         self._phases = _phases({name: round(meter.interval * 1000) for name, meter in settings.meters.items()})
@@ -82,7 +85,7 @@ class _Wirer:
     def lines(self) -> Iterator[Line]:
         for id_ in self._settings.lines:
             meters = {name: meter for name, meter in self._settings.meters.items() if meter.line == id_}
-            profiles = {name: self._profile(meter.profile) for name, meter in meters.items()}
+            profiles = {name: self._profile_of(meter) for name, meter in meters.items()}
             driver = self._driver(id_)
             if driver is None:
                 continue
@@ -92,10 +95,12 @@ class _Wirer:
                 self._check_port(id_, line)
                 yield Line(id_, driver, line, wired)
 
-    def _profile(self, name: str) -> Profile:
-        if name not in self._profiles:
-            self._profiles[name] = load_profile(name)
-        return self._profiles[name]
+    def _profile_of(self, meter: MeterSection) -> Profile:
+        """Return a meter's profile, or the edition of it that is given."""
+        if meter.profile not in self._profiles:
+            self._profiles[meter.profile] = load_profile(meter.profile)
+        profile = self._profiles[meter.profile]
+        return profile.variant(meter.variant) if meter.variant is not None else profile
 
     def _driver(self, line: str) -> Driver | None:
         try:
@@ -114,7 +119,8 @@ class _Wirer:
                 given = {**profile.line, **given}
         if "driver" not in driver.line_model.model_fields:
             given.pop("driver", None)
-        return self._checked(driver.line_model, ("lines", id_), given)
+        line = self._checked(driver.line_model, ("lines", id_), given)
+        return None if line is None else _with_paths(line, self._document.path.absolute().parent)
 
     def _checked(self, model: type[BaseModel], keys: tuple[str, ...], data: Mapping[str, object]) -> BaseModel | None:
         try:
@@ -126,8 +132,8 @@ class _Wirer:
     def _check_port(self, id_: str, line: BaseModel) -> None:
         if not isinstance(line, ExchangeLine):
             return
-        kind = "tcp" if line.tcp else "serial"
-        port = str(line.tcp or line.serial)
+        kind = "tcp" if line.tcp else "udp" if line.udp else "serial"
+        port = line.where
         other = self._ports.setdefault(port, id_)
         if other != id_:
             self._fault(("lines", id_, kind), _SAME_PORT, _ONE_OWNER, port=port, other=other)
@@ -137,40 +143,61 @@ class _Wirer:
     ) -> Iterator[Meter]:
         addresses: dict[str, str] = {}
         for name, meter in meters.items():
-            checked = self._checked(driver.meter_model, ("meters", name), meter.address)
+            given = {**profiles[name].meter, **meter.address}
+            checked = self._checked(driver.meter_model, ("meters", name), given)
             if checked is None:
                 continue
             address = checked.model_dump()
             other = addresses.setdefault(repr(sorted(address.items())), name)
             if other != name and address:
                 self._fault(("meters", name), _SAME_ADDRESS, _OTHER_ADDRESS, other=other, line=meter.line)
-            yield self._meter(driver, name, address, profiles[name], meter.of(profiles[name]))
+            yield self._meter(driver, name, address, profiles[name])
 
-    def _meter(
-        self,
-        driver: Driver,
-        name: str,
-        address: Mapping[str, object],
-        profile: Profile,
-        points: Mapping[str, ProfilePoint],
-    ) -> Meter:
+    def _meter(self, driver: Driver, name: str, address: Mapping[str, object], profile: Profile) -> Meter:
+        """Return a meter, with what it is as each edition of its profile."""
         section = self._settings.meters[name]
-        indices = {}
+        points = section.of(profile)
+        variants = {
+            variant: self._meter(driver, name, address, profile.variant(variant)) for variant in profile.variants
+        }
+        if not variants:
+            self._check_points(driver, name, profile, points)
+        return Meter(
+            id=name, line=section.line, plan=MeterPlan(name, address, profile, points), points=points,
+            interval_ms=round(section.interval * 1000), phase_ms=self._phases[name],
+            indices={} if variants else self._indices(name, points),
+            counters=frozenset(point for point, of in points.items() if of.role == "counter"), variants=variants,
+        )  # fmt: skip
+
+    def _indices(self, name: str, points: Mapping[str, ProfilePoint]) -> dict[str, int]:
+        return {
+            point: self.points.setdefault((f"{name}/{point}", of.unit), len(self.points))
+            for point, of in points.items()
+        }
+
+    def _check_points(self, driver: Driver, name: str, profile: Profile, points: Mapping[str, ProfilePoint]) -> None:
         for point, of in points.items():
             wrong = driver.fault(of, profile)
             if wrong is not None:
+                section = self._settings.meters[name]
                 self._fault(
                     ("meters", name, "profile"), _BAD_POINT, None, profile=section.profile, point=point, wrong=wrong
                 )
-            indices[point] = len(self.points)
-            self.points.append((f"{name}/{point}", of.unit))
-        interval_ms = round(section.interval * 1000)
-        counters = frozenset(point for point, of in points.items() if of.role == "counter")
-        plan = MeterPlan(name, address, profile, points)
-        return Meter(name, section.line, plan, points, interval_ms, self._phases[name], indices, counters)
 
     def _fault(self, keys: tuple[str, ...], problem: Text, remedy: Text | None, **values: object) -> None:
         self.faults.append(self._document.fault(keys, problem, remedy, **values))
+
+
+def _with_paths(settings: BaseModel, folder: Path) -> BaseModel:
+    """Return settings with relative paths taken from the folder of the file."""
+    found: dict[str, object] = {}
+    for name in type(settings).model_fields:
+        value = getattr(settings, name)
+        if isinstance(value, Path):
+            found[name] = folder / value
+        elif isinstance(value, BaseModel):
+            found[name] = _with_paths(value, folder)
+    return settings.model_copy(update=found) if found else settings
 
 
 def _phases(intervals_ms: Mapping[str, int]) -> dict[str, int]:

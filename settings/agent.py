@@ -72,6 +72,8 @@ class MeterSection(Strict):
     """`vendor/model`, or a file (`*.yaml`), absolute after loading."""
     interval: DurationS = Field(default=10.0, ge=0.1, le=86400)
     """Seconds between two readings, aligned to the wall clock."""
+    variant: str | None = None
+    """Which edition of the model it is; None: found out by its probes at first contact, where the model has any."""
     points: list[str] | dict[str, PointOverride | None] | None = None
     """The points to take, with what differs from the profile; None: all of the profile."""
 
@@ -81,13 +83,14 @@ class MeterSection(Strict):
         return dict(self.model_extra or {})
 
     def of(self, profile: Profile) -> dict[str, ProfilePoint]:
-        """Return the points to read, by name."""
+        """Return the points to read, by name: those that the profile, or its edition given here, has."""
         if self.points is None:
             return dict(profile.points)
         overrides = self.points if isinstance(self.points, dict) else dict.fromkeys(self.points)
         return {
             name: override.over(profile.points[name]) if override else profile.points[name]
             for name, override in overrides.items()
+            if name in profile.points
         }
 
 
@@ -167,6 +170,11 @@ def _meter_faults(settings: AgentSettings, document: Document, name: str, profil
             ("meters", name, "profile"), _OTHER_PROTOCOL, _SAME_PROTOCOL,
             profile=meter.profile, protocol=profile.protocol, line=meter.line, driver=line.driver,
         )  # fmt: skip
+    if meter.variant is not None:
+        if meter.variant not in profile.variants:
+            yield _variant_fault(document, name, meter, profile)
+            return
+        profile = profile.variant(meter.variant)
     for index, point in enumerate(meter.points or ()):
         if point not in profile.points:
             near = nearest(point, profile.points)
@@ -174,6 +182,15 @@ def _meter_faults(settings: AgentSettings, document: Document, name: str, profil
             known = ", ".join(profile.points)
             remedy = _DID_YOU_MEAN if near else _POINTS
             yield document.fault(keys, _NO_POINT, remedy, profile=meter.profile, point=point, near=near, known=known)
+
+
+def _variant_fault(document: Document, name: str, meter: MeterSection, profile: Profile) -> SettingsError:
+    near = nearest(str(meter.variant), profile.variants)
+    remedy = _DID_YOU_MEAN if near else _VARIANTS if profile.variants else _LEAVE_OUT
+    return document.fault(
+        ("meters", name, "variant"), _NO_VARIANT, remedy,
+        profile=meter.profile, variant=meter.variant, near=near, known=", ".join(profile.variants),
+    )  # fmt: skip
 
 
 _DID_YOU_MEAN = Text("是不是 {near}？", "Did you mean {near}?")
@@ -185,4 +202,7 @@ _OTHER_PROTOCOL = Text(
 )
 _SAME_PROTOCOL = Text("请换线路或换仪表模型", "Choose another line or another profile")
 _NO_POINT = Text("{profile} 没有测点 {point}", "{profile} has no point {point}")
+_NO_VARIANT = Text("{profile} 没有型式 {variant}", "{profile} has no variant {variant}")
+_VARIANTS = Text("它有：{known}；不写则首次通信时自动辨认", "It has: {known}; left out, it is found at first contact")
+_LEAVE_OUT = Text("该型号不分型式，不用写 variant", "The model has no variants: leave it out")
 _POINTS = Text("它有：{known}", "It has: {known}")

@@ -44,6 +44,8 @@ class Part(Strict):
     address: int | str
     type: str | None = None
     """None: the point's type."""
+    order: Literal["ABCD", "CDAB", "BADC", "DCBA"] | None = None
+    """None: the point's order."""
     scale: Number = Decimal(1)
     """Multiplies this register's number before it is added."""
 
@@ -100,20 +102,28 @@ class ProfilePoint(Place):
 
 
 class Probe(Place):
-    """A place whose value tells one model or variant from others: in a range, or one of some values."""
+    """A place whose value tells one model or variant from others: in a range, one of some values, or not there."""
 
     within: tuple[Number, Number] | None = None
     among: list[int | str] = []
+    absent: bool = False
+    """The device answers that it has no such place (Modbus exception 2); silence tells nothing."""
 
     @model_validator(mode="after")
     def _one_test(self) -> "Probe":
-        if (self.within is None) == (not self.among):
-            raise FieldError(Text("要么写 within: [低, 高]，要么写 among: [值, …]",
-                                  "give either within: [low, high] or among: [value, …]"))  # fmt: skip
+        if (self.within is not None) + bool(self.among) + self.absent != 1:
+            raise FieldError(
+                Text(
+                    "within: [低, 高]、among: [值, …]、absent: true 三者写其一",
+                    "give one of within: [low, high], among: [value, …] and absent: true",
+                )
+            )
         return self
 
     def fits(self, value: float | str | None) -> bool:
-        """Return whether a value read here speaks for the model. No value never does."""
+        """Return whether what was found here speaks for the model; None is the device's answer that nothing is there."""
+        if self.absent:
+            return value is None
         if self.within is not None:
             return isinstance(value, float | int) and self.within[0] <= Decimal(repr(value)) <= self.within[1]
         return value is not None and value in self.among
@@ -145,6 +155,8 @@ class Variant(Strict):
     """What differs from the model's points, key by key."""
     without: list[str] = []
     """Points of the model that this edition has not."""
+    side: Literal["primary", "secondary"] | None = None
+    """None: the model's."""
 
 
 class Profile(Strict):
@@ -152,6 +164,8 @@ class Profile(Strict):
 
     vendor: str | Bilingual
     model: str
+    also: list[str] = []
+    """Other names the same device, or another one with the same map, is sold under."""
     kind: Kind
     protocol: str
     line: dict[str, Any] = {}
@@ -193,13 +207,17 @@ class Profile(Strict):
             for point, place in self.points.items()
             if point not in variant.without
         }
-        return self.model_copy(update={"points": points, "variants": {}})
+        return self.model_copy(update={"points": points, "variants": {}, "side": variant.side or self.side})
 
     def variant_of(self, found: Mapping[str, Mapping[str, float | str | None]]) -> str | None:
-        """Return the only variant whose probes all fit what was read at them (variant -> probe -> value), else None."""
+        """Return the only variant whose probes all fit what was found at them (variant -> probe -> value), else None.
+
+        A probe that got no answer is left out of `found`; one the device refused is None.
+        """
         fitting = [
             name
             for name, variant in self.variants.items()
-            if all(probe.fits(found.get(name, {}).get(at)) for at, probe in variant.probe.items())
+            if variant.probe.keys() <= found.get(name, {}).keys()
+            and all(probe.fits(found[name][at]) for at, probe in variant.probe.items())
         ]
         return fitting[0] if len(fitting) == 1 else None

@@ -2,6 +2,7 @@
 
 import re
 from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
@@ -9,12 +10,16 @@ from drivers.contract import ExchangeLine
 from metering.fields import FieldError, Strict
 from metering.text import Text
 
+Year = Literal[1997, 2007]
+
 
 class Dlt645Line(ExchangeLine):
     """A serial line, or a transparent serial server on TCP. Defaults as meters leave the factory."""
 
     baud: int = Field(default=2400, ge=300, le=4_000_000)
     frame: Literal["8N1", "8E1", "8O1", "8N2", "7E1"] = "8E1"
+    edition: Year = 2007
+    """Edition of the standard its meters speak, where neither they nor their profile say."""
 
 
 def _text(value: Any) -> Any:
@@ -35,12 +40,29 @@ def _twelve(value: str) -> str:
     return number
 
 
+def _zone(value: str) -> str:
+    try:
+        ZoneInfo(value)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise FieldError(Text("没有时区 {value!r}，例如 Asia/Shanghai", "no time zone {value!r}; one is Asia/Shanghai"),
+                         value=value) from error  # fmt: skip
+    return value
+
+
 MeterNumber = Annotated[str, BeforeValidator(_text), AfterValidator(_twelve)]
 
 
 class Dlt645Meter(Strict):
-    """Which meter on the line."""
+    """Which meter on the line, and how it wants to be asked."""
 
     number: MeterNumber
     """The communication address, 12 digits in quotes; a shorter one is padded with zeros on the left. `A` stands for any
     digit: twelve of them for the only meter on a line."""
+    edition: Year | None = None
+    """Edition of the standard it speaks; None: the line's."""
+    blocks: bool = False
+    """Whether neighbouring data are read as one block (`0001FF00`): fewer exchanges, but not every meter answers them."""
+    preamble: int = Field(default=4, ge=0, le=16)
+    """How many FE wake it before a request."""
+    timezone: Annotated[str, AfterValidator(_zone)] = "Asia/Shanghai"
+    """Of the meter's clock, for its daily freezes."""

@@ -11,8 +11,9 @@ from ruamel.yaml import YAML
 
 from drivers.catalogue import driver
 from drivers.contract import MeterPlan, Request
-from drivers.dlt645.codec import READS, Frame, error_text, frame_length, layout
+from drivers.dlt645.codec import READS, Frame, error_text, frame_length
 from drivers.dlt645.settings import Dlt645Meter
+from drivers.dlt645.table import layout
 from metering.errors import BadFrame, MeteringError, MeterRefused
 from metering.profile import Profile
 from metering.reading import Quality
@@ -126,8 +127,8 @@ def test_a_value_that_is_whole_is_taken_though_more_frames_follow() -> None:
         (ENERGY[:-1] + b"\x17", "ends with 17"),
         (ENERGY[:-2] + b"\x00\x16", "checksum"),
         (ENERGY[:-1], "not one whole frame"),
-        (b"\x00" + ENERGY, "no frame begins"),
-        (b"\xfe" * 17 + ENERGY, "17 times FE"),
+        (b"\x68" + ENERGY, "no frame begins"),
+        (b"\xfe" * 17 + ENERGY, "17 bytes before the 68"),
         (b"\x68\x61\x01\x00\x00\x00\x00\x68\x91\xc9", "201 data bytes"),
     ],
 )
@@ -204,7 +205,7 @@ def test_a_wrong_meter_number_is_explained(number: Any, words: str) -> None:
 
 @pytest.mark.parametrize(
     ("point", "words"),
-    [({"address": 10000}, "no DI"), ({"address": "0001"}, "no DI"), ({"address": "0001ff00"}, "no DI"),
+    [({"address": 10000}, "no DI"), ({"address": "00010"}, "no DI"), ({"address": "0001ff00"}, "no DI"),
      ({"address": "0001FF00"}, "not in the table"), ({"address": "00010000", "type": "f32"}, "bcd4.2"),
      ({"address": "00010000", "scale": 0}, "scale 0")],
 )  # fmt: skip

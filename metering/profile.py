@@ -12,6 +12,9 @@ from metering.text import Text
 Kind = Literal["electricity", "gas", "fuel", "heat", "steam", "water", "production"]
 Role = Literal["counter", "gauge", "quantity", "stock"]
 Status = Literal["verified", "manual", "repo", "unverified"]
+Order = Literal["ABCD", "CDAB", "BADC", "DCBA", "EFGHABCD", "CDABGHEF", "DCBAHGFE", "FEHGBADC"]
+"""Which byte of a value comes when, A the highest. The first four serve any length (CDAB of 64 bits is GHEFCDAB); those of
+eight letters are of 64 bits whose halves are ordered apart."""
 
 
 class Bilingual(Strict):
@@ -44,7 +47,7 @@ class Part(Strict):
     address: int | str
     type: str | None = None
     """None: the point's type."""
-    order: Literal["ABCD", "CDAB", "BADC", "DCBA"] | None = None
+    order: Order | None = None
     """None: the point's order."""
     scale: Number = Decimal(1)
     """Multiplies this register's number before it is added."""
@@ -70,7 +73,7 @@ class Place(Strict):
     """The protocol's type name (`f32`, `u32`, `bcd8`, …); None: the profile's default."""
     fc: Literal[1, 2, 3, 4] | None = None
     """Modbus function code of the read; None: the profile's default."""
-    order: Literal["ABCD", "CDAB", "BADC", "DCBA"] | None = None
+    order: Order | None = None
     bits: tuple[int, int] | None = None
     """Lowest and highest bit to take out of a whole number; 0 is the least."""
     scale: Number = Decimal(1)
@@ -134,7 +137,7 @@ class PointDefaults(Strict):
 
     fc: Literal[1, 2, 3, 4] = 3
     type: str | None = None
-    order: Literal["ABCD", "CDAB", "BADC", "DCBA"] = "ABCD"
+    order: Order = "ABCD"
 
 
 class Limits(Strict):

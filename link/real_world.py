@@ -73,6 +73,9 @@ class RealWorld:
             return await open_rfc2217(path, baud, frame)
         return await open_serial(path, baud, frame)
 
+    async def in_own_thread(self, name: str, call: Callable[[], T]) -> T:
+        return await threads.in_own_thread(name, call)
+
     def worker(self, name: str) -> AbstractAsyncContextManager[Worker]:
         return _worker(name)
 

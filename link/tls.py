@@ -38,10 +38,16 @@ class TlsChannel:
                 return await self._send()
             except ssl.SSLWantReadError:
                 await self._send()
-                self._incoming.write(await self._raw.read(timeout_s))
+                self._incoming.write(await self._heard(timeout_s))
             except ssl.SSLError as error:
                 await self._send()
                 raise MeterUnreachable(tls_refusal(self._name, error)) from error
+
+    async def _heard(self, timeout_s: float) -> bytes:
+        try:
+            return await self._raw.read(timeout_s)
+        except MeterUnreachable as error:
+            raise MeterUnreachable(_said(_HUNG_UP, self._name, error.detail)) from error
 
     async def write(self, data: bytes) -> None:
         try:
@@ -99,7 +105,12 @@ class TlsChannel:
 
     async def _send(self) -> None:
         if data := self._outgoing.read():
-            await self._raw.write(data)
+            try:
+                await self._raw.write(data)
+            except MeterUnreachable:
+                self._incoming.write(self._raw.take_all())
+                self._plain()  # what the device said before it hung up is the better reason
+                raise
 
 
 async def open_tls(host: str, port: int, timeout_s: float, files: TlsFiles) -> TlsChannel:
@@ -121,8 +132,8 @@ async def open_tls(host: str, port: int, timeout_s: float, files: TlsFiles) -> T
         if raw is not None:
             await raw.close()
         if isinstance(error, TimeoutError):
-            late = _SILENT if raw is not None else tcp_refusal(name, timeout_s, error)
-            raise MeterUnreachable(Text(late.zh.format(name=name), late.en.format(name=name))) from error
+            late = _said(_SILENT, name) if raw is not None else tcp_refusal(name, timeout_s, error)
+            raise MeterUnreachable(late) from error
         raise
 
 
@@ -189,9 +200,19 @@ _TOO_OLD = Text(
     "{name} 与我们没有共同的 TLS 版本或算法（{reason}）：在设备上启用 TLS 1.2 或更高版本",
     "{name} and we have no TLS version or cipher in common ({reason}): enable TLS 1.2 or later on the device",
 )
+_EITHER = Text(
+    "{name} 拒绝 TLS 握手（{reason}）：设备可能要求我们的证书，请在 tls 中设置 cert 和 key；否则在设备上启用 TLS 1.2 或更高版本",
+    "{name} refuses the TLS handshake ({reason}): set cert and key of tls if it wants a certificate of ours; else"
+    " enable TLS 1.2 or later on the device",
+)
 _NO_TLS = Text(
     "{name} 的应答不是 TLS（{reason}）：检查该端口是否使用 TLS",
     "{name} answers with something that is not TLS ({reason}): check that this port speaks TLS",
+)
+_HUNG_UP = Text(
+    "{name} 在 TLS 握手时断开（{reason}）：检查该端口是否使用 TLS，以及设备是否要求我们的证书或 TLS 1.2 以下的版本",
+    "{name} hung up during the TLS handshake ({reason}): check that this port speaks TLS, and whether the device wants a"
+    " certificate of ours or has no TLS 1.2",
 )
 _BROKEN = Text("{name} 的 TLS 连接中断（{reason}）", "the TLS connection to {name} broke: {reason}")
 
@@ -201,7 +222,7 @@ _TIME_CODES = {9, 10}
 """X509_V_ERR_CERT_NOT_YET_VALID, _CERT_HAS_EXPIRED."""
 _OURS_REFUSED = (
     "CERTIFICATE_REQUIRED", "BAD_CERTIFICATE", "UNKNOWN_CA", "CERTIFICATE_UNKNOWN", "CERTIFICATE_EXPIRED",
-    "CERTIFICATE_REVOKED", "UNSUPPORTED_CERTIFICATE", "ACCESS_DENIED", "ALERT_HANDSHAKE_FAILURE",
+    "CERTIFICATE_REVOKED", "UNSUPPORTED_CERTIFICATE", "ACCESS_DENIED", "DECRYPT_ERROR",
 )  # fmt: skip
 _NOTHING_SHARED = ("UNSUPPORTED_PROTOCOL", "PROTOCOL_VERSION", "NO_PROTOCOLS", "INSUFFICIENT_SECURITY", "DH_KEY_TOO")
 _SOMETHING_ELSE = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST", "UNKNOWN_PROTOCOL", "PACKET_LENGTH")
@@ -216,11 +237,18 @@ def tls_refusal(name: str, error: ssl.SSLError) -> Text:
     else:
         reason = error.reason or str(error)
         text = _by_reason(reason)
+    return _said(text, name, reason)
+
+
+def _said(text: Text, name: str, reason: str = "") -> Text:
     return Text(text.zh.format(name=name, reason=reason), text.en.format(name=name, reason=reason))
 
 
 def _by_reason(reason: str) -> Text:
-    for words, text in ((_OURS_REFUSED, _REFUSED), (_NOTHING_SHARED, _TOO_OLD), (_SOMETHING_ELSE, _NO_TLS)):
-        if any(word in reason for word in words):
-            return text
-    return _BROKEN
+    meanings = (
+        (_OURS_REFUSED, _REFUSED),
+        (("ALERT_HANDSHAKE_FAILURE",), _EITHER),
+        (_NOTHING_SHARED, _TOO_OLD),
+        (_SOMETHING_ELSE, _NO_TLS),
+    )
+    return next((text for words, text in meanings if any(word in reason for word in words)), _BROKEN)

@@ -181,6 +181,11 @@ class World(Protocol):
         """
         ...
 
+    async def in_own_thread(self, name: str, call: Callable[[], T]) -> T:
+        """Run a blocking call that the system may keep for minutes, such as the look-up of a host name, in a thread of its
+        own. Who is cancelled does not wait for it, nor does the stop."""
+        ...
+
     def worker(self, name: str) -> AbstractAsyncContextManager[Worker]: ...
 
     def broker(

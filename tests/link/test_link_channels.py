@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
 from typing import Any
@@ -168,12 +169,14 @@ async def test_a_pulled_adapter_is_a_lost_line(world: RealWorld, pty: Any) -> No
     await channel.close()
 
 
-async def test_a_line_opens_again_a_hundred_times_without_leaking(world: RealWorld, pty: Any) -> None:
-    await (await world.open_serial(pty.path, 9600, "8N1")).close()
-    before = len(os.listdir("/proc/self/fd"))
-    for _ in range(100):
-        await (await world.open_serial(pty.path, 9600, "8N1")).close()
-    assert len(os.listdir("/proc/self/fd")) == before
+async def test_a_change_of_speed_is_seen_behind_the_port(world: RealWorld, pty: Any) -> None:
+    channel = await world.open_serial(pty.path, 300, "8N1")
+    await channel.write(b"/?!")
+    await channel.set_speed(9600)
+    assert termios.tcgetattr(pty.far)[4:6] == [termios.B9600, termios.B9600]
+    with pytest.raises(MeterUnreachable, match="cannot do 12345 baud"):
+        await channel.set_speed(12345)
+    await channel.close()
 
 
 async def test_a_port_in_use_names_the_way_to_find_the_user(world: RealWorld, pty: Any) -> None:

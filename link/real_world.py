@@ -11,7 +11,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from link import mqtt
+from link import mqtt, threads
 from link.rfc2217 import SCHEME, open_rfc2217
 from link.serial_port import open_serial
 from link.tcp import open_tcp

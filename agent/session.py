@@ -33,11 +33,21 @@ class SessionWire:
         self.counters = LineCounters()
 
     async def poll(self, meter: Meter) -> AsyncIterator[Answer]:
+        stood = self._session is not None
         session = self._session or await self._open()
         measured_ms, sent_s = self._world.now_ms(), self._world.uptime()
         try:
             async with asyncio.timeout(LONGEST_S):
                 values = await session.read(meter.plan)
+        except MeterUnreachable as lost:
+            self.counters.problem = str(lost)
+            await self.close()
+            if stood:  # it broke since the last slot (a restart of the server, an end of the session): this slot can be kept
+                async for answer in self.poll(meter):
+                    yield answer
+                return
+            yield refused(tuple(meter.plan.points), measured_ms, sent_s, lost)
+            return
         except (MeterError, TimeoutError) as caught:
             error = caught if isinstance(caught, MeterError) else MeterSilent(_HANGS)
             if not isinstance(error, MeterRefused):
@@ -55,7 +65,7 @@ class SessionWire:
         stack = AsyncExitStack()
         try:
             async with asyncio.timeout(LONGEST_S):
-                session = await stack.enter_async_context(self._driver.open(self._line.settings))
+                session = await stack.enter_async_context(self._driver.open(self._line.settings, self._world))
         except (MeterError, TimeoutError) as caught:
             error = caught if isinstance(caught, MeterError) else MeterUnreachable(_HANGS)
             wait_s = backoff_s(self._failures, 0.5, LONGEST_REOPEN_S, self._world.random.random())

@@ -3,138 +3,224 @@
 Promises
     * A read starts where a wanted value starts and ends where one ends, never inside (some meters refuse that).
     * It spans at most `limits.max_registers`, and at most `limits.gap` registers nobody asked for in a row.
-    * Each wanted point is in exactly one read.
+    * All parts of a value are in one read. Its scale register is in that read too, or in another of the same block: what
+      belongs together is asked for in one go, so that no value is scaled by an old register.
+    * Each wanted point is in exactly one block.
 """
 
-import difflib
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
-from drivers.contract import MeterPlan, Value
-from drivers.measure import number_fault
-from drivers.modbus.codec import TYPES, Field, register_field, words
-from metering.profile import Place, Profile
-from metering.text import Text
+from drivers.contract import Value
+from drivers.measure import LARGEST_EXACT
+from drivers.modbus.codec import LITTLE_ENDIAN, swap_bytes, words
+from drivers.modbus.field import Field, Piece, field_of
+from metering.profile import Limits, Place, Profile
+from metering.reading import Quality
+
+_Quick = tuple[str, Callable[[Any], float], float, float, int, int, Field]
+Span = tuple[int, int]
+"""An address and how many registers (bits with function codes 1 and 2) from it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """One point with the profile's defaults filled in."""
+    """One place with the profile's defaults filled in."""
 
     name: str
-    point: Place
+    place: Place
     fc: int
-    address: int
-    type: str
-    order: str
+    pieces: tuple[Piece, ...]
+    """Itself and what is added to it."""
+    scale: Piece | None
+
+    @property
+    def address(self) -> int:
+        return min(piece.address for piece in self.pieces)
 
     @property
     def end(self) -> int:
-        return self.address + words(self.type)
+        return max(piece.end for piece in self.pieces)
+
+    @property
+    def ranges(self) -> list[tuple[int, int]]:
+        """Where it begins and ends, and so for its scale register: each is in one read."""
+        return [(self.address, self.end), *([(self.scale.address, self.scale.end)] if self.scale else [])]
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """One read: `count` registers (bits with function codes 1 and 2) from `address`, and the points in them."""
+    """What is read in one go, mostly in one read: the places in it and where their bytes lie in the data of its reads."""
 
     fc: int
-    address: int
-    count: int
+    spans: tuple[Span, ...]
     wanted: tuple[Wanted, ...]
-    _layers: list[tuple[struct.Struct, list[Field]]] = field(init=False, repr=False, compare=False)
+    limits: Limits
+    _layers: list["_Layer"] = field(init=False, repr=False, compare=False)
+    _others: list[Field] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_layers", [] if self.bits else _layers(self))
+        fields = [] if self.bits else [self._field(wanted) for wanted in self.wanted]
+        object.__setattr__(self, "_layers", _layers([each for each in fields if each.quick is not None]))
+        object.__setattr__(self, "_others", [each for each in fields if each.quick is None])
+
+    def _field(self, wanted: Wanted) -> Field:
+        return field_of(wanted.name, wanted.place, wanted.pieces, wanted.scale, self._offset)
+
+    def _offset(self, piece: Piece) -> int:
+        """Return where the bytes of a piece begin in the data of all reads, one after another."""
+        before = 0
+        for address, count in self.spans:
+            if address <= piece.address and piece.end <= address + count:
+                return before + 2 * (piece.address - address)
+            before += 2 * count
+        raise ValueError(piece)
 
     @property
     def bits(self) -> bool:
         return self.fc <= 2
 
     @property
-    def data_bytes(self) -> int:
-        return -(-self.count // 8) if self.bits else 2 * self.count
+    def label(self) -> str:
+        noun = "bits" if self.bits else "registers"
+        reads = (f"{count} {noun} at 0x{address:04X}" for address, count in self.spans)
+        return f"fc {self.fc}, {' + '.join(reads)}"
+
+    def data_bytes(self, span: Span) -> int:
+        return -(-span[1] // 8) if self.bits else 2 * span[1]
 
     def values(self, data: bytes) -> list[Value]:
-        """Return the value of each point in `data`, which is `data_bytes` long."""
+        """Return the value of each place in the `data` of its reads, one after another."""
         if self.bits:
             return [self._bit(wanted, data) for wanted in self.wanted]
         found: list[Value] = []
-        for layer, fields in self._layers:
-            for place, item in zip(fields, layer.unpack_from(data), strict=True):
-                found.append(place.value(item, data))
+        for layer in self._layers:
+            layer.add_values(data, found)
+        for place in self._others:
+            found.append(place.value(data))
         return found
 
     def _bit(self, wanted: Wanted, data: bytes) -> Value:
-        index = wanted.address - self.address
+        index = wanted.address - self.spans[0][0]
         octet = data[index // 8]
         return Value(wanted.name, float(octet >> index % 8 & 1), raw=bytes([octet]))
 
+    def halves(self) -> list["Block"]:
+        """Return blocks of the same places in two parts; none where there is but one place."""
+        if len(self.wanted) < 2:
+            return []
+        middle = len(self.wanted) // 2
+        return [block for part in (self.wanted[:middle], self.wanted[middle:]) for block in blocks(part, self.limits)]
 
-def _layers(block: Block) -> list[tuple[struct.Struct, list[Field]]]:
-    """One struct takes all values out at once; a point that overlaps another (two readings of one register) needs a second."""
+
+class _Layer:
+    """Numbers of one byte order that do not overlap: one struct takes them all out at once. This is the hot path."""
+
+    def __init__(self, fields: Sequence[Field]) -> None:
+        little, self._swapped = LITTLE_ENDIAN[fields[0].parts[0].order]
+        text, at = "<" if little else ">", 0
+        for place in fields:
+            text += f"{place.start - at}x{place.code}"
+            at = place.end
+        self._unpack = struct.Struct(text).unpack_from
+        self._places = [_quick(place) for place in fields]
+
+    def add_values(self, data: bytes, found: list[Value]) -> None:
+        good, add = Quality.GOOD, found.append
+        numbers = self._unpack(swap_bytes(data) if self._swapped else data)
+        for (name, quick, low, high, start, end, place), number in zip(self._places, numbers, strict=True):
+            value = quick(number)
+            if low <= value <= high:
+                add(Value(name, value, good, data[start:end]))
+            else:
+                add(place.value(data))
+
+
+def _quick(place: Field) -> _Quick:
+    measure = place.measure
+    assert place.quick is not None
+    low, high = max(measure.low, -LARGEST_EXACT), min(measure.high, LARGEST_EXACT)
+    return measure.point, place.quick, low, high, place.start, place.end, place
+
+
+def _layers(fields: Sequence[Field]) -> list[_Layer]:
+    """A place that overlaps another (two readings of one register), or has another order, needs a layer of its own."""
     layers: list[list[Field]] = []
-    for wanted in block.wanted:
-        start = 2 * (wanted.address - block.address)
-        place = register_field(wanted.name, start, wanted.point, wanted.type, wanted.order)
-        free = next((layer for layer in layers if layer[-1].end <= start), None)
-        if free is None:
+    for place in sorted(fields, key=lambda each: each.start):
+        order = place.parts[0].order
+        free = (layer for layer in layers if layer[-1].end <= place.start and layer[0].parts[0].order == order)
+        layer = next(free, None)
+        if layer is None:
             layers.append([place])
         else:
-            free.append(place)
-    return [(_struct(layer), layer) for layer in layers]
+            layer.append(place)
+    return [_Layer(layer) for layer in layers]
 
 
-def _struct(layer: Sequence[Field]) -> struct.Struct:
-    text, at = ">", 0
-    for place in layer:
-        text += f"{place.start - at}x{place.code}"
-        at = place.end
-    return struct.Struct(text)
-
-
-def blocks(meter: MeterPlan) -> list[Block]:
-    """Return the reads of one meter, by function code and address. Its points have no `fault`."""
-    return blocks_of(wanted_of(meter.points, meter.profile), meter.profile)
-
-
-def blocks_of(wanted: Sequence[Wanted], profile: Profile) -> list[Block]:
+def blocks(wanted: Sequence[Wanted], limits: Limits) -> list[Block]:
+    """Return what is read of one meter, by function code and address. Its places have no `fault`."""
     found: list[Block] = []
     for fc in (1, 2, 3, 4):
-        points = sorted((each for each in wanted if each.fc == fc), key=lambda each: (each.address, each.end))
-        found += _joined(points, profile)
+        found += _linked(fc, [each for each in wanted if each.fc == fc], limits)
     return found
 
 
-def wanted_of(points: Mapping[str, Place], profile: Profile) -> list[Wanted]:
-    return [
-        Wanted(
-            name=name, point=point, fc=point.fc or profile.defaults.fc, address=register(point.address),
-            type=type_of(point, profile), order=point.order or profile.defaults.order,
-        )
-        for name, point in points.items()
-    ]  # fmt: skip
+def _linked(fc: int, wanted: Sequence[Wanted], limits: Limits) -> Iterator[Block]:
+    """Join the reads that a value and its scale register lie in to one block."""
+    read_of = _reads({each for place in wanted for each in place.ranges}, limits)
+    together: dict[Span, set[Span]] = {read: {read} for read in read_of.values()}
+    for place in wanted:
+        all_of = set[Span]().union(*(together[read_of[each]] for each in place.ranges))
+        together |= dict.fromkeys(all_of, all_of)
+    for spans in dict.fromkeys(tuple(sorted(reads)) for reads in together.values()):
+        inside = [place for place in wanted if read_of[place.address, place.end] in spans]
+        yield Block(fc, spans, tuple(sorted(inside, key=lambda place: (place.address, place.end))), limits)
 
 
-def _joined(points: Sequence[Wanted], profile: Profile) -> list[Block]:
-    groups: list[list[Wanted]] = []
-    for wanted in points:
-        if groups and _fits(groups[-1], wanted, profile):
-            groups[-1].append(wanted)
+def _reads(ranges: set[tuple[int, int]], limits: Limits) -> dict[tuple[int, int], Span]:
+    """Return the read each range is in."""
+    groups: list[list[tuple[int, int]]] = []
+    for start, end in sorted(ranges):
+        if groups and _fits(groups[-1], start, end, limits):
+            groups[-1].append((start, end))
         else:
-            groups.append([wanted])
-    return [_block(group) for group in groups]
+            groups.append([(start, end)])
+    return {each: _span(group) for group in groups for each in group}
 
 
-def _fits(group: Sequence[Wanted], wanted: Wanted, profile: Profile) -> bool:
-    end = max(member.end for member in group)
-    span = max(end, wanted.end) - group[0].address
-    return wanted.address - end <= profile.limits.gap and span <= profile.limits.max_registers
+def _fits(group: Sequence[tuple[int, int]], start: int, end: int, limits: Limits) -> bool:
+    last = max(each for _, each in group)
+    return start - last <= limits.gap and max(last, end) - group[0][0] <= limits.max_registers
 
 
-def _block(group: Sequence[Wanted]) -> Block:
-    address = group[0].address
-    return Block(group[0].fc, address, max(wanted.end for wanted in group) - address, tuple(group))
+def _span(group: Sequence[tuple[int, int]]) -> Span:
+    start = group[0][0]
+    return start, max(end for _, end in group) - start
+
+
+def wanted_of(places: Mapping[str, Place], profile: Profile) -> list[Wanted]:
+    """Return places with the profile's defaults filled in; they have no `fault`."""
+    return [_wanted(name, place, profile) for name, place in places.items()]
+
+
+def _wanted(name: str, place: Place, profile: Profile) -> Wanted:
+    order, type_name = place.order or profile.defaults.order, type_of(place, profile)
+    main = _piece(place.address, type_name, order)
+    pieces = [Piece(main.address, main.type, main.order, main.end, place.scale)]
+    for part in place.plus:
+        piece = _piece(part.address, part.type or type_name, part.order or order)
+        pieces.append(Piece(piece.address, piece.type, piece.order, piece.end, part.scale))
+    scale = place.scale_from
+    of_scale = _piece(scale.address, scale.type or ("u16" if scale.units else "i16"), order) if scale else None
+    return Wanted(name, place, place.fc or profile.defaults.fc, tuple(pieces), of_scale)
+
+
+def _piece(address: int | str, type_name: str, order: str) -> Piece:
+    start, size = register(address), words(type_name)
+    fits = len(order) == 4 or size == 4
+    return Piece(start, type_name, order if fits else "ABCD", start + size)
 
 
 def register(address: int | str) -> int:
@@ -142,49 +228,6 @@ def register(address: int | str) -> int:
     return address if isinstance(address, int) else int(address, 0)
 
 
-def type_of(point: Place, profile: Profile) -> str:
-    fc = point.fc or profile.defaults.fc
-    return point.type or ("bool" if fc <= 2 else profile.defaults.type or "")
-
-
-def fault(point: Place, profile: Profile) -> Text | None:
-    """Return what is wrong with a point, in words for the profile's author."""
-    type_name = type_of(point, profile)
-    if type_name not in TYPES:
-        return _unknown_type(type_name)
-    if (type_name == "bool") != ((point.fc or profile.defaults.fc) <= 2):
-        return Text("bool 只用于功能码 1 和 2，其余类型只用于 3 和 4",
-                    "bool goes with function codes 1 and 2, every other type with 3 and 4")  # fmt: skip
-    return _address_fault(point, type_name, profile) or number_fault(point) or _pattern_fault(point, type_name)
-
-
-def _unknown_type(type_name: str) -> Text:
-    if not type_name:
-        return Text("没有写 type，默认值里也没有", "there is no type, and none among the defaults")
-    known = ", ".join(TYPES)
-    near = difflib.get_close_matches(type_name, TYPES, n=1)
-    zh, en = (f"。是否指 {near[0]}？", f". Did you mean {near[0]}?") if near else ("", "")
-    return Text(f"没有类型 {type_name!r}，现有：{known}{zh}", f"no type {type_name!r}; there are {known}{en}")
-
-
-def _address_fault(point: Place, type_name: str, profile: Profile) -> Text | None:
-    try:
-        end = register(point.address) + words(type_name)
-    except ValueError:
-        end = 0
-    if not words(type_name) <= end <= 0x10000:
-        return Text(f"{point.address!r} 不是 0 到 65535 的寄存器地址（从零算起）",
-                    f"{point.address!r} is no register address from 0 to 65535 (counted from zero)")  # fmt: skip
-    if words(type_name) > profile.limits.max_registers:
-        return Text(f"{type_name} 需要 {words(type_name)} 个寄存器，而 limits.max_registers 更小",
-                    f"{type_name} takes {words(type_name)} registers, more than limits.max_registers")  # fmt: skip
-    return None
-
-
-def _pattern_fault(point: Place, type_name: str) -> Text | None:
-    """A bit pattern fits its type."""
-    digits = 4 * words(type_name)
-    for sentinel in point.sentinels:
-        if isinstance(sentinel, str) and sentinel[:2] in ("0x", "0X") and len(sentinel) - 2 > digits:
-            return Text(f"{sentinel} 比 {type_name} 长", f"{sentinel} is longer than a {type_name}")
-    return None
+def type_of(place: Place, profile: Profile) -> str:
+    fc = place.fc or profile.defaults.fc
+    return place.type or ("bool" if fc <= 2 else profile.defaults.type or "")

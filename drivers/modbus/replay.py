@@ -9,8 +9,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from drivers.contract import Value
-from drivers.modbus.driver import RtuRead
-from drivers.modbus.plan import Block, Wanted, blocks_of, register, wanted_of
+from drivers.modbus.plan import Block, Wanted, blocks, register, wanted_of
+from drivers.modbus.read import Read
+from drivers.modbus.wrap import Rtu
 from metering.errors import BadFrame, MeteringError
 from metering.profile import Profile
 from metering.text import Text
@@ -29,7 +30,7 @@ def replay(profile: Profile, vector: Mapping[str, Any]) -> list[Value]:
         if "registers" in vector:
             return list(_from_registers(wanted, vector["registers"], profile))
         reply = bytes.fromhex(str(vector["reply"]))
-        return _from_reply(wanted, reply, register(vector["address"]))
+        return _from_reply(wanted, reply, register(vector["address"]), profile)
     except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise MeteringError(_NO_VECTOR, vector=dict(vector)) from error
 
@@ -45,19 +46,32 @@ def _from_registers(wanted: list[Wanted], given: Mapping[int | str, str], profil
     for start, text in given.items():
         raw = bytes.fromhex(text)
         memory |= {register(start) + at: raw[2 * at : 2 * at + 2] for at in range(len(raw) // 2)}
-    covered = [each for each in wanted if all(at in memory for at in range(each.address, each.end))]
-    for block in blocks_of(covered, profile):
-        data = b"".join(memory.get(at, b"\0\0") for at in range(block.address, block.address + block.count))
-        yield from block.values(data)
+    covered = [each for each in wanted if all(_all_in(memory, *span) for span in each.ranges)]
+    for block in blocks(covered, profile.limits):
+        registers = (at for address, count in block.spans for at in range(address, address + count))
+        if block.bits:
+            yield from block.values(_packed([memory.get(at, b"\0\0")[-1] & 1 for at in registers]))
+        else:
+            yield from block.values(b"".join(memory.get(at, b"\0\0") for at in registers))
 
 
-def _from_reply(wanted: list[Wanted], reply: bytes, address: int) -> list[Value]:
+def _all_in(memory: Mapping[int, bytes], start: int, end: int) -> bool:
+    return all(at in memory for at in range(start, end))
+
+
+def _packed(bits: list[int]) -> bytes:
+    number = sum(bit << at for at, bit in enumerate(bits))
+    return number.to_bytes(-(-len(bits) // 8), "little")
+
+
+def _from_reply(wanted: list[Wanted], reply: bytes, address: int, profile: Profile) -> list[Value]:
     if len(reply) < 5:
         raise BadFrame(Text(f"只有 {len(reply)} 字节", f"only {len(reply)} bytes"))
     fc = reply[1] & 0x7F
-    count = 8 * reply[2] if fc <= 2 else reply[2] // 2
-    held = [each for each in wanted if each.fc == fc and address <= each.address and each.end <= address + count]
-    return list(RtuRead(Block(fc, address, count, tuple(held)), reply[0]).decode(reply))
+    end = address + (8 * reply[2] if fc <= 2 else reply[2] // 2)
+    held = [each for each in wanted if each.fc == fc and all(address <= a and b <= end for a, b in each.ranges)]
+    block = Block(fc, ((address, end - address),), tuple(held), profile.limits)
+    return list(Read(block, reply[0], Rtu).decode(reply))
 
 
 _NO_VECTOR = Text("不是向量（registers 或 reply 加 address）：{vector}",

@@ -1,15 +1,18 @@
 """Modbus: which registers are read together."""
 
+import re
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from drivers.catalogue import driver
 from drivers.contract import MeterPlan, Request
-from drivers.modbus.codec import TYPES, words
-from drivers.modbus.plan import blocks
+from drivers.modbus.codec import CODES
+from drivers.modbus.plan import Wanted, wanted_of
 from metering.errors import MeteringError
 from metering.profile import Profile
 from settings.profiles import load_profile
@@ -91,31 +94,101 @@ def test_the_adl400_takes_few_requests(modbus_reads: Callable[..., Sequence[Requ
     ]
 
 
+def spans(read: Request) -> list[tuple[int, int]]:
+    """Return (address, registers) of each read, as its label for `agent plan` says."""
+    return [(int(at, 16), int(count)) for count, at in re.findall(r"(\d+) registers at 0x([0-9A-F]{4})", read.label)]
+
+
+PLACES = st.tuples(
+    st.integers(0, 300),
+    st.sampled_from([*CODES, "bcd4", "bcd12", "u16"]),
+    st.sampled_from([3, 4]),
+    st.lists(st.integers(-6, 6), max_size=2),
+    st.none() | st.integers(0, 300),
+)
+
+
 @given(
-    st.dictionaries(
-        st.text("abc", min_size=1, max_size=3),
-        st.tuples(st.integers(0, 300), st.sampled_from(TYPES[1:]), st.sampled_from([3, 4])),
-        max_size=12,
-    ),
-    st.integers(4, 125),
+    st.dictionaries(st.text("abc", min_size=1, max_size=3), PLACES, max_size=12),
+    st.integers(16, 125),
     st.integers(0, 20),
 )
 def test_reads_keep_the_limits_and_cut_no_value(
-    points: dict[str, tuple[int, str, int]], max_registers: int, gap: int
+    places: dict[str, tuple[int, str, int, list[int], int | None]], max_registers: int, gap: int
 ) -> None:
-    profile = Profile.model_validate(
+    points = {
+        name: {"address": address, "type": kind, "fc": fc, "unit": "1", "role": "gauge",
+               "plus": [{"address": max(0, address + shift)} for shift in shifts],
+               **({"scale_from": {"address": scale}} if scale is not None else {})}
+        for name, (address, kind, fc, shifts, scale) in places.items()
+    }  # fmt: skip
+    profile = profile_of(points, limits={"max_registers": max_registers, "gap": gap})
+    wanted = {each.name: each for each in wanted_of(profile.points, profile)}
+    found = reads_of(profile)
+    assert sorted(name for read in found for name in read.points) == sorted(points)
+    for read in found:
+        assert_kept(read, [wanted[name] for name in read.points], max_registers, gap)
+        pieces = list(read.halves())
+        assert sorted(name for half in pieces for name in half.points) == sorted(
+            read.points if len(read.points) > 1 else ()
+        )
+        for half in pieces:
+            assert_kept(half, [wanted[name] for name in half.points], max_registers, gap)
+
+
+def assert_kept(read: Request, wanted: Sequence[Wanted], max_registers: int, gap: int) -> None:
+    """Each range is whole in a read; each read begins and ends with one, spans no long gap and is not too long."""
+    ranges = {each for place in wanted for each in place.ranges}
+    for address, count in spans(read):
+        inside = {each for each in ranges if address <= each[0] and each[1] <= address + count}
+        covered = sorted({register for start, end in inside for register in range(start, end)})
+        assert count <= max_registers
+        assert (covered[0], covered[-1]) == (address, address + count - 1)
+        assert all(after - before - 1 <= gap for before, after in pairwise(covered))
+        ranges -= inside
+    assert not ranges
+
+
+def profile_of(points: dict[str, dict[str, Any]], **rest: Any) -> Profile:
+    filled = {name: {"unit": "1", "role": "gauge", **point} for name, point in points.items()}
+    return Profile.model_validate(
         {"vendor": "x", "model": "y", "kind": "gas", "protocol": "modbus", "status": "unverified", "source": {"title": "x"},
-         "limits": {"max_registers": max_registers, "gap": gap},
-         "points": {name: {"address": address, "type": kind, "fc": fc, "unit": "1", "role": "gauge"}
-                    for name, (address, kind, fc) in points.items()}}
+         "points": filled, **rest}
     )  # fmt: skip
-    found = blocks(MeterPlan("m", {}, profile, profile.points))
-    assert sorted(wanted.name for block in found for wanted in block.wanted) == sorted(points)
-    for block in found:
-        covered = {register for wanted in block.wanted for register in range(wanted.address, wanted.end)}
-        assert block.count <= max_registers
-        assert block.address == min(covered)
-        assert block.address + block.count - 1 == max(covered)
-        assert all(wanted.end - wanted.address == words(wanted.type) for wanted in block.wanted)
-        edges = sorted(covered)
-        assert all(after - before - 1 <= gap for before, after in pairwise(edges))
+
+
+def reads_of(profile: Profile, **where: Any) -> Sequence[Request]:
+    modbus = driver("modbus")
+    line = modbus.line_model.model_validate({"driver": "modbus", **(where or {"tcp": "h:502"})})
+    return modbus.plan(line, MeterPlan("m", {"unit": 1}, profile, profile.points))  # type: ignore[attr-defined, no-any-return]
+
+
+def test_a_scale_register_near_by_is_in_the_same_read() -> None:
+    profile = profile_of({"a": {"address": 10, "type": "u16", "scale_from": {"address": 12}}})
+    assert [read.label for read in reads_of(profile)] == ["fc 3, 3 registers at 0x000A"]
+
+
+def test_a_scale_register_far_away_is_read_in_the_same_dialogue() -> None:
+    points = {
+        name: {"address": at, "type": "u16", "scale_from": {"address": 400}} for name, at in (("a", 10), ("b", 90))
+    }
+    reads = reads_of(profile_of({**points, "c": {"address": 700, "type": "u16"}}), serial="/dev/x")
+    assert [read.label for read in reads] == [
+        "fc 3, 1 registers at 0x000A + 1 registers at 0x005A + 1 registers at 0x0190",
+        "fc 3, 1 registers at 0x02BC",
+    ]
+    assert (reads[0].request_bytes, reads[0].reply_bytes, reads[0].longest_reply) == (24, 21, 7)
+
+
+def test_halving_ends_at_the_place_a_device_refuses() -> None:
+    profile = profile_of({f"p{at}": {"address": 2 * at, "type": "u32"} for at in range(30)})
+    (read,) = reads_of(profile)
+    asked = 0
+    refused = [read]
+    while len(refused) > 1 or len(refused[0].points) > 1:
+        halves = [half for each in refused for half in each.halves()]
+        asked += len(halves)
+        refused = [half for half in halves if "p17" in half.points]
+    assert refused[0].points == ("p17",)
+    assert refused[0].halves() == []
+    assert asked <= 10

@@ -8,7 +8,7 @@ from drivers.contract import Driver
 from metering.errors import MeteringError
 from metering.text import Text
 
-_EXTRAS = {"dlt645": "", "modbus": "", "opcua": "opcua"}
+_EXTRAS = {"cjt188": "", "dlt645": "", "iec62056": "", "mbus": "", "modbus": "", "opcua": "opcua"}
 """Each driver folder, and the extra of our distribution that its library needs."""
 
 

@@ -82,9 +82,7 @@ class Dlt645Driver:
         told, edition = _told(line, meter)
         items = [self._checked(meter, name, point, edition) for name, point in meter.points.items()]
         exchange = Exchange(told.number, edition, told.preamble)
-        if told.blocks:
-            return list(_in_blocks(exchange, items))
-        return [DataRead(exchange.another(), item) for item in items]
+        return list(_in_blocks(exchange, items) if told.blocks else _one_by_one(exchange, items))
 
     def _checked(self, meter: MeterPlan, name: str, point: Place, edition: Edition) -> Item:
         wrong = self.fault(point, meter.profile)
@@ -137,6 +135,14 @@ def _item(name: str, point: Place) -> Item:
     return Item(name, di, found, measure(name, point, sentinel_numbers(point), scale), point.bits)
 
 
+def _one_by_one(exchange: Exchange, items: Sequence[Item]) -> Iterator[Request]:
+    """Read each DI once, though several points may be bits of it."""
+    of: dict[tuple[str, Layout], list[Item]] = {}
+    for item in items:
+        of.setdefault((item.di, item.layout), []).append(item)
+    return (DataRead(exchange.another(), *same) for same in of.values())
+
+
 def _in_blocks(exchange: Exchange, items: Sequence[Item]) -> Iterator[Request]:
     """Read together what one block holds in one layout, the rest one by one."""
     keyed = sorted(items, key=_block)
@@ -146,7 +152,7 @@ def _in_blocks(exchange: Exchange, items: Sequence[Item]) -> Iterator[Request]:
         if block and len(members) > 1 and len(at) == len(members):
             yield BlockRead(exchange.another(), block, at)
         else:
-            yield from (DataRead(exchange.another(), item) for item in members)
+            yield from _one_by_one(exchange, members)
 
 
 def _block(item: Item) -> str:
@@ -156,9 +162,9 @@ def _block(item: Item) -> str:
 
 
 def _read_of(exchange: Exchange, di: str, items: Sequence[Item]) -> DataRead | BlockRead:
-    single = next((item for item in items if item.di == di), None)
-    if single is not None:
-        return DataRead(exchange, single)
+    same = [item for item in items if item.di == di]
+    if same:
+        return DataRead(exchange, *same)
     at = {place[1]: item for item in items if (place := block_of(item.di)) and place[0] == di}
     if not at:
         raise MeteringError(_NO_POINT, di=di)

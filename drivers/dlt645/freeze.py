@@ -7,9 +7,10 @@ when it was made, and one that says another day is refused.
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
+
+from msgspec.structs import replace
 
 from drivers.bcd import moment_of
 from drivers.contract import Send, Value

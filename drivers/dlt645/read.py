@@ -4,7 +4,7 @@ A meter whose answer does not fit one frame says so (bit 5 of the control code);
 numbered in the edition of 2007, and the data of all of them are one.
 """
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from drivers.contract import Send, Value
 from drivers.dlt645.codec import (
@@ -154,29 +154,30 @@ class Item:
 
 
 class DataRead:
-    """The read of one DI that is one value."""
+    """The read of one DI that is one value, or a word of several."""
 
     replies_are_distinct = True
     longest_reply = LONGEST
 
-    def __init__(self, exchange: Exchange, item: Item) -> None:
+    def __init__(self, exchange: Exchange, *items: Item) -> None:
         self._exchange = exchange
-        self._item = item
-        self.points = (item.point,)
-        self.label = f"DI {item.di}, {item.layout.size} bytes"
+        self._items = items
+        self._di, self._size = items[0].di, items[0].layout.size
+        self.points = tuple(item.point for item in items)
+        self.label = f"DI {self._di}, {self._size} bytes"
         self.request_bytes = exchange.request_bytes
-        self.reply_bytes = exchange.reply_bytes(item.layout.size)
+        self.reply_bytes = exchange.reply_bytes(self._size)
         self.request()
 
     def request(self) -> bytes:
-        return self._exchange.ask(self._item.di, self._item.layout.size)
+        return self._exchange.ask(self._di, self._size)
 
     def length_of(self, received: bytes) -> int | None:
         return self._exchange.length_of(received)
 
     def decode(self, reply: bytes) -> list[Value] | Send:
         data = self._exchange.take(reply)
-        return data if isinstance(data, Send) else [self._item.value(data)]
+        return data if isinstance(data, Send) else [item.value(data) for item in self._items]
 
     def halves(self) -> list["DataRead"]:
         return []

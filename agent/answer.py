@@ -1,34 +1,55 @@
 """What came of one request to one meter: values and when they were asked for, or why there are none."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Protocol
 
+from agent.counters import LineCounters, MeterCounters
 from agent.wiring import Meter
 from drivers.contract import Value
 from metering.errors import BadFrame, MeterError, MeterRefused, MeterSilent
+from metering.profile import Place
 from metering.reading import Quality
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
     measured_ms: int
-    """When the request was sent, Unix ms."""
+    """When the request was sent, Unix ms; of values of the past, when they were measured."""
     values: Sequence[Value]
     round_trip_ms: float = 0.0
     error: MeterError | None = None
     asked_s: float | None = None
-    """The uptime at `measured_ms`, seconds; None: now."""
+    """The uptime at `measured_ms`, seconds; None: not known, or long ago."""
 
     def why(self, value: Value) -> str:
         """Return why a value is not there."""
         return str(self.error) if self.error is not None else value.why or value.quality.text.en
 
 
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """How a meter is asked in one slot."""
+
+    until_s: float = inf
+    """By the uptime: nothing is asked a second time after it."""
+    probing: bool = False
+    """Whether only its smallest request is sent until it answers."""
+    patience_s: float | None = None
+    """Longest wait for a reply to begin, where that is less than the line's."""
+
+
 class Wire(Protocol):
     """A line as its owner uses it. Closed by leaving `poll` alone and calling `close`."""
 
-    def poll(self, meter: Meter) -> AsyncIterator[Answer]:
+    @property
+    def counters(self) -> LineCounters: ...
+
+    @property
+    def meters(self) -> Mapping[str, MeterCounters]: ...
+
+    def poll(self, meter: Meter, turn: Turn) -> AsyncIterator[Answer]:
         """Ask a meter for all its points.
 
         Yields:
@@ -38,6 +59,18 @@ class Wire(Protocol):
             LineDown: the line or connection could not be opened, or this meter must be left alone: it was not asked.
             Exception: a fault in the driver. Neither is raised once an answer was yielded; the rest is then refused.
         """
+        ...
+
+    def read(self, meter: Meter, places: Mapping[str, Place]) -> AsyncIterator[Answer]:
+        """Ask a meter for places beside its points, one request a step; it raises as `poll`, at any step."""
+        ...
+
+    def identify(self, meter: Meter) -> AsyncIterator[Answer]:
+        """Ask a meter what it says of itself by its protocol, one request a step; it raises as `poll`, at any step."""
+        ...
+
+    def history(self, meter: Meter, from_ms: int, to_ms: int) -> AsyncIterator[Answer]:
+        """Ask a meter what it recorded strictly between two times, one request a step; it raises as `poll`, at any step."""
         ...
 
     async def close(self) -> None: ...
@@ -69,3 +102,17 @@ def refused(points: Sequence[str], measured_ms: int, asked_s: float, error: Mete
     elif not isinstance(error, MeterSilent):
         quality = Quality.BAD
     return Answer(measured_ms, [Value(point, None, quality) for point in points], error=error, asked_s=asked_s)
+
+
+def by_time(answer: Answer) -> list[Answer]:
+    """Return an answer as several where some of its values were measured at another time than it was asked for."""
+    if all(value.at_ms is None for value in answer.values):
+        return [answer]
+    past: dict[int, list[Value]] = {}
+    now: list[Value] = []
+    for value in answer.values:
+        now.append(value) if value.at_ms is None else past.setdefault(value.at_ms, []).append(value)
+    found = [Answer(at_ms, values) for at_ms, values in sorted(past.items())]
+    if now:
+        found.append(Answer(answer.measured_ms, now, answer.round_trip_ms, answer.error, answer.asked_s))
+    return found

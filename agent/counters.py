@@ -22,6 +22,16 @@ class MeterCounters:
     """Exchanges that succeeded; a meter may need several a slot."""
     failures: Counter[str] = field(default_factory=Counter)
     """Exchanges that failed, by cause."""
+    exceptions: Counter[int] = field(default_factory=Counter)
+    """Refusals of the meter, by the protocol's own code."""
+    stale: int = 0
+    """Frames that came when none was due, and were thrown away."""
+    retries: int = 0
+    """Requests sent a second time within a slot after a spoilt reply."""
+    reread: int = 0
+    """Requests sent again because a counter had jumped."""
+    disbelieved: int = 0
+    """Of those, first replies that the second did not confirm."""
     last_good_ms: int | None = None
     silent_since_ms: int | None = None
     cause: str = ""
@@ -29,6 +39,16 @@ class MeterCounters:
     detail: str = ""
     no_value: dict[str, str] = field(default_factory=dict)
     """Points that had no value when last asked for, and why."""
+    forbidden: dict[str, str] = field(default_factory=dict)
+    """Points that the meter refuses and that are no longer asked for, and why."""
+    identity: dict[str, str] = field(default_factory=dict)
+    """What it says of itself: serial number, maker, firmware."""
+    variant: str = ""
+    """Which edition of its model it was found to be."""
+    replaced: tuple[str, str] | None = None
+    """The serial numbers before and since, where it changed between two contacts."""
+    backfilled: int = 0
+    """Values of the past that were asked for after a gap."""
     round_trips_ms: deque[float] = field(default_factory=lambda: deque(maxlen=_ROUND_TRIPS))
 
     @property
@@ -37,21 +57,37 @@ class MeterCounters:
             return "silent"
         return "ok" if self.last_good_ms is not None else "starting"
 
+    @property
+    def typical_s(self) -> float:
+        """How long an exchange takes at most, as a rule, seconds; 0 while nothing is known."""
+        times = sorted(self.round_trips_ms)
+        return times[len(times) * 95 // 100] / 1000 if times else 0.0
+
     def report(self) -> dict[str, Any]:
         """Return what the status says of the meter."""
-        times = sorted(self.round_trips_ms)
         found: dict[str, Any] = {
             "state": self.state, "last_good": self.last_good_ms, "expected": self.expected, "read": self.read,
             "missed": dict(self.missed), "ok": self.ok, "failures": dict(self.failures),
+            "exceptions": {str(code): count for code, count in self.exceptions.items()},
+            "stale": self.stale, "retries": self.retries, "reread": self.reread, "disbelieved": self.disbelieved,
+            "backfilled": self.backfilled,
         }  # fmt: skip
-        if times:
+        if times := sorted(self.round_trips_ms):
             found["round_trip_ms"] = [round(times[len(times) // 2], 1), round(times[len(times) * 95 // 100], 1)]
         if self.state == "ok" and self.no_value:
             named = dict(islice(self.no_value.items(), _NAMED))
             found["no_value"] = {"count": len(self.no_value), "points": named}
         if self.silent_since_ms is not None:
             found |= {"since": self.silent_since_ms, "cause": self.cause, "detail": self.detail}
-        return found
+        return found | self._findings()
+
+    def _findings(self) -> dict[str, Any]:
+        """Return what was found out about the device, as far as there is anything."""
+        found: dict[str, Any] = {
+            "forbidden": dict(self.forbidden), "identity": dict(self.identity), "variant": self.variant,
+            "replaced": list(self.replaced) if self.replaced else None,
+        }  # fmt: skip
+        return {name: value for name, value in found.items() if value}
 
 
 @dataclass(slots=True)
@@ -63,12 +99,27 @@ class LineCounters:
     """How often it was opened."""
     stale: int = 0
     """Bytes that had arrived before they were asked for, and were thrown away."""
+    stale_frames: int = 0
+    """How often there were such bytes."""
+    echo_faults: int = 0
+    """How often what came back of our own sending was not what was sent."""
     busy_s: float = 0.0
+    """Time with a request under way."""
+    dead_s: float = 0.0
+    """Of it, spent on meters that did not answer."""
+    overruns: int = 0
+    """Slots missed because the line had no time for them."""
+    cycle_s: float = 0.0
+    """What reading each meter once takes, by the newest reading of each."""
+    utilisation: float = 0.0
+    """Share of the last minute or so that a request was under way, 0 to 1."""
     problem: str = ""
 
     def report(self) -> dict[str, Any]:
         found: dict[str, Any] = {
             "state": "open" if self.open else "closed", "opened": self.opened, "stale_bytes": self.stale,
-            "busy_s": round(self.busy_s, 3),
+            "stale_frames": self.stale_frames, "echo_faults": self.echo_faults, "busy_s": round(self.busy_s, 3),
+            "dead_s": round(self.dead_s, 3), "overruns": self.overruns, "cycle_s": round(self.cycle_s, 3),
+            "utilisation": round(self.utilisation, 4),
         }  # fmt: skip
         return found | ({"problem": self.problem} if self.problem else {})

@@ -6,6 +6,8 @@ without an end; its beginning is its name, so that the later word replaces the e
 
 from dataclasses import dataclass
 
+import msgspec
+
 from metering.wire import Gap
 
 TOLD_EVERY_S = 60.0
@@ -35,12 +37,19 @@ class GapBook:
             return
         gap.missed += count
 
-    def read(self, meter: str, slot_ms: int) -> None:
-        """Note a reading at a slot: it ends the gap, if there is one."""
+    def read(self, meter: str, slot_ms: int) -> Gap | None:
+        """Note a reading at a slot: it ends the gap, if there is one; return that."""
         gap = self._open.pop(meter, None)
-        if gap is not None:
-            end = max(slot_ms, gap.start_ms)
-            self._events.append(Gap(meter=meter, start=gap.start_ms, end=end, cause=gap.cause, missed=gap.missed))
+        if gap is None:
+            return None
+        end = max(slot_ms, gap.start_ms)
+        ended = Gap(meter=meter, start=gap.start_ms, end=end, cause=gap.cause, missed=gap.missed)
+        self._events.append(ended)
+        return ended
+
+    def filled(self, gap: Gap, values: int) -> None:
+        """Tell of a gap that ended that so many values of it were fetched afterwards."""
+        self._events.append(msgspec.structs.replace(gap, backfilled=values))
 
     def due(self, uptime_s: float) -> list[Gap]:
         """Return the events to send now: gaps that ended, and each open one once a minute."""

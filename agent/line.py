@@ -1,31 +1,46 @@
-"""The scheduler of one line: reads its meters at their slots, one after another, the earliest due first.
+"""The owner of one line: reads its meters at their slots, one after another, the earliest deadline first.
 
-One meter's failure never stops the others. Each slot is accounted for: it is read, or missed with a cause. A meter's
-falling silent and coming back is one line in the log each.
+One meter's failure never stops the others: a dead one is probed ever more rarely, and all dead ones of a line together have a
+bounded share of it; a fault in a driver is the meter's alone; a slot that does not end marks the meter's points as bad. In the
+line's idle time meters are asked which device they are, and for what they recorded during a gap.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
-from heapq import heappop, heappush
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, cast
 
-from agent.answer import Answer, DriverFault, LineDown, Wire
-from agent.breaker import Breaker
+from agent.answer import Answer, DriverFault, LineDown, Turn, Wire, by_time, refused
+from agent.backfill import filled, hole
+from agent.breaker import DeadShare
+from agent.contact import decided, introduced, variant_name
 from agent.counters import LineCounters, MeterCounters
+from agent.errands import PATIENCE_S, Errand, Errands
 from agent.exchange import ExchangeWire
 from agent.gaps import GapBook
+from agent.memory import Memory
+from agent.polled import Polled
+from agent.schedule import Schedule
 from agent.session import SessionWire
-from agent.slots import Due, Grid, first, following
 from agent.wiring import Line, Meter
 from drivers.contract import ExchangeDriver, ExchangeLine, SessionDriver
 from link.world import World
-from metering.errors import MeterError
+from metering.errors import MeterError, MeterSilent
+from metering.text import Text
+from metering.wire import Gap
 
 log = logging.getLogger(__name__)
 
+_REST_S = 0.005
+"""A line with nothing due for so long rests."""
 _SOON_S = 0.0002
 """What is due this soon is due: a timer would cost more."""
+_LONGEST_WAIT_S = 10.0
+LOOK_S = 1.0
+"""Between two looks at slots that do not end, at most."""
+_LOOKS = 60
+"""Over which the utilisation is shown."""
 
 
 class Sink(Protocol):
@@ -36,44 +51,39 @@ class Sink(Protocol):
         ...
 
 
-class CountedWire(Wire, Protocol):
-    @property
-    def counters(self) -> LineCounters: ...
-
-
-def wire_of(line: Line, world: World) -> CountedWire:
+def wire_of(line: Line, world: World, memory: Memory) -> Wire:
     """Return the wire of a line, by the shape of its driver."""
     if isinstance(line.settings, ExchangeLine):
-        return ExchangeWire(line, cast(ExchangeDriver, line.driver), line.settings, world)
+        return ExchangeWire(line, cast(ExchangeDriver, line.driver), line.settings, world, memory)
     return SessionWire(line, cast(SessionDriver, line.driver), world)
-
-
-class _Polled:
-    """A meter on the schedule."""
-
-    def __init__(self, meter: Meter, grid: Grid) -> None:
-        self.meter = meter
-        self.grid = grid
-        self.breaker = Breaker(shortest_s=meter.interval_ms / 1000)
-        self.counters = MeterCounters()
-        self.due = Due(0, 0.0)
-        self.fault = ""
-        """The driver's fault that the log has already."""
 
 
 class LineOwner:
     """Polls one line until it is told to stop."""
 
     def __init__(
-        self, line: Line, world: World, sink: Sink, gaps: GapBook, changed: Callable[[], None] = lambda: None
+        self,
+        line: Line,
+        world: World,
+        sink: Sink,
+        gaps: GapBook,
+        changed: Callable[[], None] = lambda: None,
+        memory: Memory | None = None,
+        resting: Callable[[], None] = lambda: None,
     ) -> None:
         self.line = line
+        self._resting = resting
+        """Called when all that was due is read: now is the time to store it."""
         self._world = world
         self._sink = sink
         self._gaps = gaps
-        self._changed = changed
-        self._wire = wire_of(line, world)
-        self._meters = [_Polled(meter, Grid(meter.interval_ms, meter.phase_ms)) for meter in line.meters]
+        self._memory = memory or Memory()
+        self._wire = wire_of(line, world, self._memory)
+        self._polled = [Polled(meter, self._wire.meters[meter.id], world, gaps, changed) for meter in line.meters]
+        self._schedule = Schedule()
+        self._errands = Errands()
+        self._share = DeadShare()
+        self._busy: deque[tuple[float, float]] = deque(maxlen=_LOOKS)
         self.turns = 0
         """Grows as long as the schedule is being kept; the watchdog looks at it."""
 
@@ -82,136 +92,175 @@ class LineOwner:
         return self._wire.counters
 
     @property
-    def meters(self) -> dict[str, MeterCounters]:
-        return {polled.meter.id: polled.counters for polled in self._meters}
+    def meters(self) -> Mapping[str, MeterCounters]:
+        return self._wire.meters
+
+    @property
+    def next_s(self) -> float:
+        """The uptime at which the next answers are due; in the past while a meter is being asked."""
+        return self._schedule.next_s
 
     async def run(self, stop: asyncio.Event) -> None:
         """Poll until `stop` is set; the read under way then ends by itself or times out."""
-        heap: list[tuple[float, int]] = []
-        now_ms, now_s = self._world.now_ms(), self._world.uptime()
-        for at, polled in enumerate(self._meters):
-            polled.due = first(polled.grid, now_ms, now_s)
-            heappush(heap, (polled.due.at_s, at))
-        try:
-            while heap and not stop.is_set():
-                if await self._stopped_before(heap[0][0], stop):
-                    return
-                _, at = heappop(heap)
-                polled = self._meters[at]
-                await self._slot(polled)
-                self._plan_next(polled)
-                heappush(heap, (polled.due.at_s, at))
-                self.turns += 1
-        finally:
-            await self._wire.close()
-
-    async def _stopped_before(self, at_s: float, stop: asyncio.Event) -> bool:
-        """Wait until a time by the uptime; return whether the stop came first."""
-        while (wait_s := at_s - self._world.uptime()) > _SOON_S:
+        async with asyncio.TaskGroup() as tasks:
+            looking = tasks.create_task(self._look(), name=f"{self.line.id} look")
             try:
-                async with asyncio.timeout(min(wait_s, 10.0)):
-                    await stop.wait()
-                    return True
-            except TimeoutError:
-                self.turns += 1
-        return False
+                await self._poll(stop)
+            finally:
+                looking.cancel()
+                await self._wire.close()
 
-    def _plan_next(self, polled: _Polled) -> None:
-        before = polled.due
-        polled.due, missed = following(polled.grid, before, self._world.now_ms(), self._world.uptime())
-        if missed:
-            self._miss(polled, before.slot_ms + polled.grid.interval_ms, "overrun", missed)
+    async def _poll(self, stop: asyncio.Event) -> None:
+        for place, polled in enumerate(self._polled):
+            polled.begin()
+            self._schedule.put(place, polled.due.at_s, polled.deadline_s)
+        while not stop.is_set():
+            number = self._schedule.take(self._world.uptime() + _SOON_S)
+            if number is None:
+                if await self._idle(stop):
+                    return
+                continue
+            polled = self._polled[number]
+            await self._slot(polled)
+            self.counters.overruns += polled.plan_next()
+            self._schedule.put(number, polled.due.at_s, polled.deadline_s)
+            self.turns += 1
 
-    async def _slot(self, polled: _Polled) -> None:
+    async def _idle(self, stop: asyncio.Event) -> bool:
+        """Run an errand, or wait for the next slot; return whether the stop came first."""
         now_s = self._world.uptime()
-        if not polled.breaker.lets_through(now_s):
-            self._miss(polled, polled.due.slot_ms, "breaker")
+        free_s = self._schedule.next_s - now_s
+        if free_s > _REST_S:
+            self._resting()
+        errand = self._errands.fitting(now_s, free_s)
+        if errand is not None:
+            await self._errands.step(errand, now_s)
+            return False
+        self.turns += 1
+        try:
+            async with asyncio.timeout(min(free_s, _LONGEST_WAIT_S)):
+                await stop.wait()
+                return True
+        except TimeoutError:
+            return False
+
+    # -- one slot
+
+    async def _slot(self, polled: Polled) -> None:
+        now_s = self._world.uptime()
+        if polled.is_late:
+            self.counters.overruns += 1
+            polled.miss("overrun")
             return
+        if not self._lets_through(polled, now_s):
+            polled.miss("breaker")
+            return
+        polled.asked_s = now_s
+        try:
+            await self._ask(polled, Turn(polled.due.at_s + polled.interval_s / 2, polled.breaker.is_open))
+        except LineDown as down:
+            polled.fail(down.error, tried=False)
+        except MeterError as error:
+            self._fail(polled, error)
+        except Exception as raised:  # noqa: BLE001 - one meter never stops the others; logged once
+            fault = DriverFault(raised)
+            polled.log_fault(fault)
+            self._fail(polled, fault)
+
+    def _lets_through(self, polled: Polled, now_s: float) -> bool:
+        if not polled.breaker.is_open:
+            return True
+        others_live = any(other.lives for other in self._polled if other is not polled)
+        return polled.breaker.lets_through(now_s) and (not others_live or self._share.lets_through(now_s))
+
+    async def _ask(self, polled: Polled, turn: Turn) -> None:
+        """Ask a meter for its points and close the slot."""
+        if polled.unmet and polled.whole.variants:
+            await self._decide(polled)
         taken: list[int] = []
         failed: list[Answer] = []
         try:
-            async for answer in self._wire.poll(polled.meter):
-                self._account(polled, answer)
+            async for answer in self._wire.poll(polled.meter, turn):
+                polled.account(answer)
                 if answer.error is not None:
                     failed.append(answer)
-                elif self._sink.take(polled.meter, [answer]):  # at once: a kill may come before the meter's next answer
+                elif self._sink.take(polled.meter, by_time(answer)):  # at once: a kill may come before the next answer
                     taken.append(answer.measured_ms)
-        except LineDown as down:
-            self._end(polled, taken, failed, down.error, tried=False)
-        except Exception as error:  # noqa: BLE001 - one meter never stops the others; logged once
-            fault = DriverFault(error)
-            self._log_fault(polled, fault)
-            self._end(polled, taken, failed, fault, tried=True)
-        else:
-            self._end(polled, taken, failed, failed[0].error if failed else None, tried=True)
-
-    @staticmethod
-    def _log_fault(polled: _Polled, fault: DriverFault) -> None:
-        if polled.fault != str(fault):
-            polled.fault = str(fault)
-            log.error("%s: fault in the driver", polled.meter.id, exc_info=fault.fault)
-
-    def _account(self, polled: _Polled, answer: Answer) -> None:
-        no_value = polled.counters.no_value
-        for value in answer.values:
-            if value.value is None:
-                no_value[value.point] = answer.why(value)
-            elif no_value:
-                no_value.pop(value.point, None)
-        if answer.error is None:
-            polled.counters.ok += 1
-            polled.counters.round_trips_ms.append(answer.round_trip_ms)
-        else:
-            polled.counters.failures[answer.error.cause] += 1
-            if isinstance(answer.error, DriverFault):
-                self._log_fault(polled, answer.error)
-
-    def _end(
-        self, polled: _Polled, taken: list[int], failed: list[Answer], error: MeterError | None, tried: bool
-    ) -> None:
-        """Close a slot: read when anything was taken; what failed beside it travels as values that are not there."""
+        except Exception:
+            if not taken:
+                raise
+            log.exception("%s: fault after a first answer", polled.meter.id)
         if taken:
             if failed:
                 self._sink.take(polled.meter, failed)
             self._succeed(polled, taken[-1])
-        elif error is not None:
-            self._fail(polled, error, tried)
+        elif failed and failed[0].error is not None:
+            self._fail(polled, failed[0].error)
         else:
-            self._miss(polled, polled.due.slot_ms, "no_room")
+            polled.miss("no_room")
 
-    def _succeed(self, polled: _Polled, measured_ms: int) -> None:
-        counters = polled.counters
-        counters.expected += 1
-        counters.read += 1
-        if counters.silent_since_ms is not None or counters.last_good_ms is None:
-            self._tell(polled, "")
-        counters.last_good_ms = measured_ms
-        polled.breaker.succeeded()
-        self._gaps.read(polled.meter.id, polled.due.slot_ms)
+    async def _decide(self, polled: Polled) -> None:
+        """Find out which edition of its model a meter is, before any value of it counts."""
+        polled.meter = await decided(self._wire, polled.whole)
+        found = variant_name(polled.whole, polled.meter)
+        if found != polled.counters.variant:
+            log.info("meter %s is the variant %s", polled.whole.id, found)
+        polled.counters.variant = found
 
-    def _fail(self, polled: _Polled, error: MeterError, tried: bool) -> None:
-        """Note a failed slot. `tried` is False where the line itself was down: no fault of the meter's."""
-        if tried:
-            polled.breaker.failed(self._world.uptime(), self._world.random.random())
-        if polled.counters.silent_since_ms is None:
-            polled.counters.cause = error.cause
-            self._tell(polled, str(error))
-        polled.counters.cause, polled.counters.detail = error.cause, str(error)
-        self._miss(polled, polled.due.slot_ms, error.cause)
+    def _succeed(self, polled: Polled, measured_ms: int) -> None:
+        now_s, before_ms = self._world.uptime(), polled.counters.last_good_ms
+        if polled.breaker.is_open:
+            self._share.answered()
+        gap = polled.succeed(measured_ms, now_s - polled.asked_s)
+        if polled.unmet:
+            polled.unmet = False
+            steps = introduced(self._wire, polled.meter, polled.counters, self._memory)
+            self._errands.add(Errand(polled.meter.id, polled.counters, steps, 0.0, now_s + PATIENCE_S))
+        if gap is not None:
+            self._fetch_past(polled, gap, before_ms, measured_ms)
 
-    def _miss(self, polled: _Polled, slot_ms: int, cause: str, count: int = 1) -> None:
-        polled.counters.expected += count
-        polled.counters.missed[cause] += count
-        self._gaps.missed(polled.meter.id, slot_ms, cause, self._world.uptime(), count)
+    def _fetch_past(self, polled: Polled, gap: Gap, before_ms: int | None, measured_ms: int) -> None:
+        missing = hole(gap, before_ms, measured_ms)
+        steps = filled(self._wire, self._sink, self._gaps, polled.meter, polled.counters, missing)
+        self._errands.add(Errand(polled.meter.id, polled.counters, steps, float(gap.start)))
 
-    def _tell(self, polled: _Polled, detail: str) -> None:
-        """Log and report that a meter fell silent (`detail` says why) or speaks."""
-        counters = polled.counters
-        if detail:
-            counters.silent_since_ms = polled.due.slot_ms
-            log.warning("meter %s is silent: %s", polled.meter.id, detail)
-        else:
-            was_silent = counters.silent_since_ms is not None
-            log.info("meter %s %s", polled.meter.id, "is back" if was_silent else "answers")
-            counters.silent_since_ms, counters.cause, counters.detail = None, "", ""
-        self._changed()
+    def _fail(self, polled: Polled, error: MeterError) -> None:
+        if isinstance(error, MeterSilent):
+            now_s = self._world.uptime()
+            self._share.spent(now_s, now_s - polled.asked_s)
+            self.counters.dead_s += now_s - polled.asked_s
+        polled.fail(error, tried=True)
+
+    # -- looking after it
+
+    async def _look(self) -> None:
+        """Mark the points of a meter whose slot does not end, and note how busy the line is."""
+        every_s = min(LOOK_S, *(polled.interval_s / 4 for polled in self._polled)) if self._polled else LOOK_S
+        while True:
+            await self._world.sleep(max(every_s, 0.05))
+            for polled in self._polled:
+                if not polled.stuck and polled.is_stuck:
+                    polled.stuck = True
+                    self._mark(polled)
+            self._note_use()
+
+    def _mark(self, polled: Polled) -> None:
+        error = MeterSilent(_STUCK)
+        polled.fall_silent(error)
+        if not polled.undecided:
+            points = tuple(polled.meter.points)
+            answer = refused(points, self._world.now_ms(), self._world.uptime(), error)
+            self._sink.take(polled.meter, [answer])
+
+    def _note_use(self) -> None:
+        now_s, counters = self._world.uptime(), self.counters
+        if self._busy and now_s - self._busy[-1][0] < LOOK_S:
+            return
+        self._busy.append((now_s, counters.busy_s))
+        (then_s, busy_s) = self._busy[0]
+        if now_s > then_s:
+            counters.utilisation = min(1.0, (counters.busy_s - busy_s) / (now_s - then_s))
+        counters.cycle_s = sum(polled.took_s for polled in self._polled)
+
+
+_STUCK = Text("读表迟迟没有结束，测点已标为无效", "the read does not come to an end; its points are marked bad")

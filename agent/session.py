@@ -1,21 +1,26 @@
 """A session line: the protocol's library owns the connection, and it is built anew after every loss."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import replace
 
-from agent.answer import Answer, LineDown, refused
+from agent.answer import Answer, LineDown, Turn, refused
 from agent.breaker import backoff_s
-from agent.counters import LineCounters
-from agent.exchange import LONGEST_REOPEN_S
+from agent.counters import LineCounters, MeterCounters
+from agent.port import LONGEST_REOPEN_S
 from agent.wiring import Line, Meter
-from drivers.contract import Session, SessionDriver
+from drivers.contract import Session, SessionDriver, Value
 from link.world import World
 from metering.errors import MeterError, MeterRefused, MeterSilent, MeterUnreachable
+from metering.profile import Place
 from metering.text import Text
 
 LONGEST_S = 30.0
-"""For opening or reading, should the driver not end its wait itself."""
+"""For opening or for what is no polling, should the driver not end its wait itself."""
+SHORTEST_S = 5.0
+"""A poll has at least so long, and otherwise three intervals."""
+_NOW = Turn()
 
 
 class SessionWire:
@@ -31,33 +36,51 @@ class SessionWire:
         self._reopen_at_s = 0.0
         self._problem: MeterError = MeterUnreachable()
         self.counters = LineCounters()
+        self.meters: Mapping[str, MeterCounters] = {meter.id: MeterCounters() for meter in line.meters}
 
-    async def poll(self, meter: Meter) -> AsyncIterator[Answer]:
+    async def poll(self, meter: Meter, turn: Turn = _NOW) -> AsyncIterator[Answer]:
         stood = self._session is not None
+        longest_s = min(LONGEST_S, max(SHORTEST_S, 3 * meter.interval_ms / 1000))
+        points = tuple(meter.plan.points)
+        answer = await self._answer(meter, points, lambda session: session.read(meter.plan), longest_s)
+        if stood and isinstance(answer.error, MeterUnreachable):
+            # it broke since the last slot (a restart of the server, an end of the session): this slot can be kept
+            answer = await self._answer(meter, points, lambda session: session.read(meter.plan), longest_s)
+        yield answer
+
+    async def read(self, meter: Meter, places: Mapping[str, Place]) -> AsyncIterator[Answer]:
+        plan = replace(meter.plan, points=places)
+        yield await self._answer(meter, tuple(places), lambda session: session.read(plan), LONGEST_S)
+
+    async def identify(self, meter: Meter) -> AsyncIterator[Answer]:
+        yield await self._answer(meter, (), lambda session: session.identify(meter.plan), LONGEST_S)
+
+    async def history(self, meter: Meter, from_ms: int, to_ms: int) -> AsyncIterator[Answer]:
+        yield await self._answer(meter, (), lambda session: session.history(meter.plan, from_ms, to_ms), LONGEST_S)
+
+    async def _answer(
+        self,
+        meter: Meter,
+        points: Sequence[str],
+        ask: Callable[[Session], Awaitable[Sequence[Value]]],
+        longest_s: float,
+    ) -> Answer:
         session = self._session or await self._open()
         measured_ms, sent_s = self._world.now_ms(), self._world.uptime()
         try:
-            async with asyncio.timeout(LONGEST_S):
-                values = await session.read(meter.plan)
-        except MeterUnreachable as lost:
-            self.counters.problem = str(lost)
-            await self.close()
-            if stood:  # it broke since the last slot (a restart of the server, an end of the session): this slot can be kept
-                async for answer in self.poll(meter):
-                    yield answer
-                return
-            yield refused(tuple(meter.plan.points), measured_ms, sent_s, lost)
-            return
+            async with asyncio.timeout(longest_s):
+                values = await ask(session)
         except (MeterError, TimeoutError) as caught:
             error = caught if isinstance(caught, MeterError) else MeterSilent(_HANGS)
-            if not isinstance(error, MeterRefused):
+            if isinstance(error, MeterRefused):
+                self.meters[meter.id].exceptions[error.code] += 1
+            else:
                 self.counters.problem = str(error)
                 await self.close()
-            yield refused(tuple(meter.plan.points), measured_ms, sent_s, error)
-            return
-        took_s = self._world.uptime() - sent_s
-        self.counters.busy_s += took_s
-        yield Answer(measured_ms, values, took_s * 1000, asked_s=sent_s)
+            return refused(points, measured_ms, sent_s, error)
+        finally:
+            self.counters.busy_s += self._world.uptime() - sent_s
+        return Answer(measured_ms, values, (self._world.uptime() - sent_s) * 1000, asked_s=sent_s)
 
     async def _open(self) -> Session:
         if self._world.uptime() < self._reopen_at_s:
@@ -82,10 +105,15 @@ class SessionWire:
         return session
 
     async def close(self) -> None:
+        """Close the session; one that hangs on its goodbye is left."""
         stack, self._stack, self._session = self._stack, None, None
         self.counters.open = False
         if stack is not None:
-            await stack.aclose()
+            try:
+                async with asyncio.timeout(SHORTEST_S):
+                    await stack.aclose()
+            except TimeoutError:
+                return
 
 
 _HANGS = Text("连接没有响应", "the connection hangs")

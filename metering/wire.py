@@ -45,6 +45,8 @@ class Gap(_Wire, tag_field="kind", tag="gap", rename={"start": "from", "end": "t
     """timeout, bad_frame, exception, unreachable, breaker, line_busy, overrun, stopped, power_loss, clock, …"""
     missed: int
     """Slots that passed without a reading."""
+    backfilled: int = 0
+    """Values of it that the meter had recorded itself, and that were fetched afterwards."""
 
 
 class Lost(_Wire, tag_field="kind", tag="lost", frozen=True, kw_only=True):
@@ -239,6 +241,9 @@ class Topics:
         return parts[3] if ours and ID.fullmatch(parts[3]) else None
 
 
+_compressors: list[zstandard.ZstdCompressor] = []
+_decompressors: list[zstandard.ZstdDecompressor] = []
+"""Those that no thread is using: making one costs more than a small batch does."""
 _encoder = msgspec.json.Encoder()
 _batch_decoder = msgspec.json.Decoder(Batch)
 
@@ -257,7 +262,13 @@ def pack(body: bytes) -> bytes:
     """Return the payload to send: one zstd frame (level 1), or the body itself where that is shorter."""
     if len(body) < _PLAIN_BELOW:
         return body
-    return zstandard.ZstdCompressor(level=1).compress(body)
+    try:
+        compressor = _compressors.pop()
+    except IndexError:
+        compressor = zstandard.ZstdCompressor(level=1)
+    payload = compressor.compress(body)
+    _compressors.append(compressor)
+    return payload
 
 
 def unpack(payload: bytes) -> bytes:
@@ -274,7 +285,13 @@ def unpack(payload: bytes) -> bytes:
         size = zstandard.frame_content_size(payload)
         if size > MAX_BODY:
             raise MalformedBatch(reason=f"{size} bytes unpacked, at most {MAX_BODY}")
-        return zstandard.ZstdDecompressor().decompress(payload, max_output_size=MAX_BODY)
+        try:
+            decompressor = _decompressors.pop()
+        except IndexError:
+            decompressor = zstandard.ZstdDecompressor()
+        body = decompressor.decompress(payload, max_output_size=MAX_BODY)
+        _decompressors.append(decompressor)
+        return body
     except zstandard.ZstdError as error:
         raise MalformedBatch(reason=f"zstd: {error}") from error
 

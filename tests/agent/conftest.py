@@ -132,6 +132,10 @@ class WireEnd:
 
     async def write(self, data: bytes) -> None:
         loop = asyncio.get_running_loop()
+        refusal = no_identification(data)
+        if refusal:
+            loop.call_later(0.01, self._arrived.put_nowait, refusal)
+            return
         self._wire.requests.append((loop.time(), data))
         for after_s, reply in self._wire.meter(data):
             loop.call_later(after_s, self._arrived.put_nowait, reply)
@@ -160,6 +164,26 @@ class WireEnd:
 
 
 LOST = b"\0lost"
+
+
+def no_identification(frame: bytes) -> bytes:
+    """Refuse a request for device identification (43/14), as many meters do; nothing for another request."""
+    if frame[7:9] == b"\x2b\x0e":
+        return frame[:4] + b"\0\3" + frame[6:7] + b"\xab\1"
+    if len(frame) == 7 and frame[1:3] == b"\x2b\x0e":
+        reply = frame[:1] + b"\xab\1"
+        return reply + checksum(reply)
+    return b""
+
+
+def checksum(data: bytes) -> bytes:
+    """CRC-16 of Modbus RTU."""
+    value = 0xFFFF
+    for byte in data:
+        value ^= byte
+        for _ in range(8):
+            value = value >> 1 ^ (0xA001 if value & 1 else 0)
+    return value.to_bytes(2, "little")
 
 
 def modbus_reply(frame: bytes, values: Sequence[float] = (1234.5, 7.25)) -> bytes:
@@ -261,7 +285,10 @@ class FakeBroker:
 @pytest.fixture
 def fakes() -> SimpleNamespace:
     """The classes and functions of this file, for tests that make several."""
-    return SimpleNamespace(Wire=Wire, Broker=FakeBroker, World=TestWorld, LOST=LOST, modbus_reply=modbus_reply)
+    return SimpleNamespace(
+        Wire=Wire, Broker=FakeBroker, World=TestWorld, LOST=LOST, modbus_reply=modbus_reply,
+        no_identification=no_identification, checksum=checksum,
+    )  # fmt: skip
 
 
 @pytest.fixture

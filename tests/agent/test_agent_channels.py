@@ -50,7 +50,12 @@ async def test_a_tcp_meter_is_read_over_a_real_socket(wired: Wired, fakes: Any) 
         nonlocal requests
         with suppress(asyncio.IncompleteReadError, ConnectionError):
             while True:
-                reply = fakes.modbus_reply(await reader.readexactly(12))
+                head = await reader.readexactly(8)
+                rest = await reader.readexactly(head[5] - 2)
+                if head[7] == 0x2B:
+                    writer.write(head[:4] + b"\0\3" + head[6:7] + b"\xab\1")
+                    continue
+                reply = fakes.modbus_reply(head + rest)
                 requests += 1
                 if requests == 3:
                     break  # hangs up once, in the middle
@@ -96,9 +101,12 @@ class PtyMeter:
     def _serve(self) -> None:
         with suppress(OSError):
             while True:
-                frame = os.read(self._ours, 8)
-                while len(frame) < 8:
-                    frame += os.read(self._ours, 8 - len(frame))
+                frame = b""
+                while len(frame) < 8 and not (len(frame) == 7 and frame[1] == 0x2B):
+                    frame += os.read(self._ours, 1)
+                if frame[1] == 0x2B:
+                    os.write(self._ours, frame[:1] + b"\xab\x01" + crc(frame[:1] + b"\xab\x01"))
+                    continue
                 self.served += 1
                 reply = frame[:2] + b"\x08" + struct.pack(">ff", float(self.served), 1.0)
                 reply += crc(reply)

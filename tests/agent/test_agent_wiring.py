@@ -83,7 +83,7 @@ def test_two_lines_on_one_port_are_refused(agent_file: AgentFile) -> None:
 def test_all_faults_come_at_once_in_the_order_of_the_file(agent_file: AgentFile) -> None:
     lines = """a: {driver: modbus}
     b: {driver: modbus, tcp: "meter:502", nonsense: 1}"""
-    meters = """m1: {line: a, profile: profile.yaml, unit: 0}
+    meters = """m1: {line: a, profile: profile.yaml, unit: 400}
     m2: {line: b, profile: profile.yaml, unit: 256}"""
     found = faults(agent_file(lines, meters))
     assert [fault.split(":")[1] for fault in found] == ["5", "6", "8", "9"]

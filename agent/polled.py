@@ -1,0 +1,149 @@
+"""One meter on its line's schedule: its slots, its breaker, and the account of what came of them."""
+
+import logging
+from collections.abc import Callable
+
+from agent.answer import Answer, DriverFault
+from agent.breaker import FAILURES, Breaker
+from agent.counters import MeterCounters
+from agent.gaps import GapBook
+from agent.slots import Due, Grid, first, following
+from agent.wiring import Meter
+from link.world import World
+from metering.errors import MeterError
+from metering.wire import Gap
+
+log = logging.getLogger(__name__)
+
+STUCK_AFTER = 2.5
+"""Intervals without an end of a slot, or as many times what a slot took before, after which a meter counts as stuck."""
+
+
+class Polled:
+    """A meter on the schedule. Each slot is accounted for: it is read, or missed with a cause."""
+
+    def __init__(
+        self, meter: Meter, counters: MeterCounters, world: World, gaps: GapBook, changed: Callable[[], None]
+    ) -> None:
+        self.whole = meter
+        """As the settings have it."""
+        self.meter = meter
+        """As it is read: the edition of its model it was found to be."""
+        self.counters = counters
+        self.grid = Grid(meter.interval_ms, meter.phase_ms)
+        self.breaker = Breaker(shortest_s=meter.interval_ms / 1000)
+        self.due = Due(0, 0.0)
+        self.asked_s = 0.0
+        self.took_s = 0.0
+        """What its newest reading took."""
+        self.unmet = True
+        """Whether it is to be asked which device it is."""
+        self.stuck = False
+        self._world = world
+        self._gaps = gaps
+        self._changed = changed
+        self._fault = ""
+        """The driver's fault that the log has already."""
+
+    @property
+    def undecided(self) -> bool:
+        """Whether it is not known which edition of its model it is."""
+        return bool(self.meter.variants)
+
+    @property
+    def lives(self) -> bool:
+        return self.breaker.failures == 0 and self.counters.last_good_ms is not None
+
+    @property
+    def interval_s(self) -> float:
+        return self.grid.interval_ms / 1000
+
+    @property
+    def deadline_s(self) -> float:
+        return max(self.asked_s, self.due.at_s - self.interval_s) + 2 * self.interval_s
+
+    @property
+    def is_late(self) -> bool:
+        """Whether its slot can no longer be started in time."""
+        return (self._world.uptime() - self.due.at_s) * 2 > self.interval_s
+
+    @property
+    def is_stuck(self) -> bool:
+        longest_s = STUCK_AFTER * max(self.interval_s, self.took_s)
+        return self._world.uptime() > self.due.at_s + longest_s
+
+    def begin(self) -> None:
+        self.due = first(self.grid, self._world.now_ms(), self._world.uptime())
+
+    def plan_next(self) -> int:
+        """Plan the next slot; return how many were missed because the line had no time."""
+        before = self.due
+        self.due, missed = following(self.grid, before, self._world.now_ms(), self._world.uptime())
+        self.stuck = False
+        if missed:
+            self.miss("overrun", missed, before.slot_ms + self.grid.interval_ms)
+        return missed
+
+    def account(self, answer: Answer) -> None:
+        no_value = self.counters.no_value
+        for value in answer.values:
+            if value.value is None:
+                no_value[value.point] = answer.why(value)
+            elif no_value:
+                no_value.pop(value.point, None)
+        if answer.error is None:
+            self.counters.ok += 1
+            self.counters.round_trips_ms.append(answer.round_trip_ms)
+        else:
+            self.counters.failures[answer.error.cause] += 1
+            if isinstance(answer.error, DriverFault):
+                self.log_fault(answer.error)
+
+    def log_fault(self, fault: DriverFault) -> None:
+        if self._fault != str(fault):
+            self._fault = str(fault)
+            log.error("%s: fault in the driver", self.meter.id, exc_info=fault.fault)
+
+    def succeed(self, measured_ms: int, took_s: float) -> Gap | None:
+        """Note a slot that was read; return the gap that it ends."""
+        counters = self.counters
+        counters.expected += 1
+        counters.read += 1
+        if counters.silent_since_ms is not None or counters.last_good_ms is None:
+            self._tell_that_it_speaks()
+        counters.last_good_ms = measured_ms
+        self.took_s = took_s
+        self.breaker.succeeded()
+        return self._gaps.read(self.meter.id, self.due.slot_ms)
+
+    def fail(self, error: MeterError, tried: bool) -> None:
+        """Note a failed slot. `tried` is False where the line itself was down: no fault of the meter's."""
+        if tried:
+            self.breaker.failed(self._world.uptime(), self._world.random.random())
+        self.fall_silent(error)
+        self.miss(error.cause)
+
+    def fall_silent(self, error: MeterError) -> None:
+        counters = self.counters
+        was_silent = counters.silent_since_ms is not None
+        counters.cause, counters.detail = error.cause, str(error)
+        if not was_silent:
+            counters.silent_since_ms = self.due.slot_ms
+            log.warning("meter %s is silent: %s", self.meter.id, error)
+            self._changed()
+
+    def miss(self, cause: str, count: int = 1, slot_ms: int | None = None) -> None:
+        self.counters.expected += count
+        self.counters.missed[cause] += count
+        self._gaps.missed(
+            self.meter.id, self.due.slot_ms if slot_ms is None else slot_ms, cause, self._world.uptime(), count
+        )
+
+    def _tell_that_it_speaks(self) -> None:
+        counters = self.counters
+        since_ms = counters.silent_since_ms
+        log.info("meter %s %s", self.meter.id, "answers" if since_ms is None else "is back")
+        if since_ms is not None and self.due.slot_ms - since_ms >= FAILURES * self.grid.interval_ms:
+            self.unmet = True
+        counters.silent_since_ms, counters.cause, counters.detail = None, "", ""
+        self._changed()

@@ -1,0 +1,145 @@
+"""The requests of one meter, cut around the places it refuses.
+
+Many meters answer a read that touches one register they do not have with an exception, and so refuse all of it. Then the
+request is divided, until the refused place is alone; the rest is read in the same slot. A place that was refused in two slots
+while others were read is forbidden: it is not asked for again until a day has passed, or the points have changed. A meter that
+refuses everything is left undivided: that is no forbidden place, and must not become a storm of requests.
+"""
+
+import logging
+from collections.abc import Sequence
+
+from agent.answer import Answer
+from agent.counters import MeterCounters
+from agent.memory import Forbidden, Memory, Remembered
+from agent.wiring import Meter
+from drivers.contract import Request
+from metering.errors import MeterRefused
+from metering.text import Text
+
+log = logging.getLogger(__name__)
+
+AGAIN_MS = 86_400_000
+"""A forbidden place is tried again after a day."""
+MOST_DIVISIONS = 16
+"""In one slot; the rest follows in the next."""
+_SLOTS = 2
+_CODES = (2, 3)
+"""Illegal data address, illegal data value: what a device says of a place it does not have."""
+
+
+def label_of(request: Request) -> Text:
+    """Return a request's label in both languages."""
+    label = request.label
+    return label if isinstance(label, Text) else Text(label, label)
+
+
+class Pieces:
+    """What one meter is asked for, slot after slot."""
+
+    def __init__(self, meter: Meter, whole: Sequence[Request], counters: MeterCounters, memory: Memory) -> None:
+        self._meter = meter
+        self._whole = whole
+        self._counters = counters
+        self._memory = memory
+        self._known: Remembered = memory.of(meter)
+        self._refused: dict[str, int] = {}
+        """Slots in a row in which an indivisible request was refused, by its label."""
+        self._leaves: dict[str, Request] = {}
+        self._slot_refused: dict[str, tuple[Request, MeterRefused]] = {}
+        self._divided = 0
+        self._read = False
+        self._asked = self._cut(whole)
+        self._show()
+
+    @property
+    def plan(self) -> object:
+        return self._meter.plan
+
+    def due(self, now_ms: int) -> list[Request]:
+        """Begin a slot: return what to ask for in it."""
+        self._slot_refused.clear()
+        self._divided, self._read = 0, False
+        again = [
+            request
+            for label, request in self._leaves.items()
+            if label in self._known.forbidden and now_ms - self._known.forbidden[label].at >= AGAIN_MS
+        ]
+        if not self._asked and not again:
+            self._known.forbidden.clear()
+            self._asked = list(self._whole)
+        return [*self._asked, *again]
+
+    def parts(self, request: Request, error: MeterRefused) -> Sequence[Request]:
+        """Return what to ask for instead of a request that was refused, in this slot and the next ones."""
+        if error.code not in _CODES or self._divided >= MOST_DIVISIONS or request not in self._asked:
+            return ()
+        halves = request.halves()
+        if halves:
+            self._divided += 1
+            at = self._asked.index(request)
+            self._asked[at : at + 1] = halves
+        return halves
+
+    def note(self, request: Request, answer: Answer, now_ms: int) -> None:
+        """Note what came of a request of this slot."""
+        label = label_of(request).en
+        if answer.error is None:
+            self._read = True
+            self._refused.pop(label, None)
+            if self._known.forbidden.pop(label, None) is not None:
+                log.info("meter %s: %s is readable again", self._meter.id, label)
+                self._begin_anew()
+        elif isinstance(answer.error, MeterRefused) and answer.error.code in _CODES:
+            if label in self._known.forbidden:
+                self._known.forbidden[label].at = now_ms
+                self._memory.save()
+            elif not request.halves():
+                self._slot_refused[label] = (request, answer.error)
+
+    def end(self, now_ms: int) -> None:
+        """End a slot."""
+        if not self._read:
+            if self._divided or self._refused:
+                self._refused.clear()
+                self._asked = self._cut(self._whole)
+            return
+        for label, (request, error) in self._slot_refused.items():
+            self._refused[label] = self._refused.get(label, 0) + 1
+            if self._refused[label] >= _SLOTS:
+                self._forbid(label, request, error, now_ms)
+
+    def _forbid(self, label: str, request: Request, error: MeterRefused, now_ms: int) -> None:
+        del self._refused[label]
+        self._known.forbidden[label] = Forbidden(request.points, error.code, error.detail, now_ms)
+        self._leaves[label] = request
+        self._asked = [other for other in self._asked if other is not request]
+        log.warning(
+            "meter %s refuses %s (%s), %s: not asked for again today",
+            self._meter.id, label, ", ".join(request.points), error.detail,
+        )  # fmt: skip
+        self._memory.save()
+        self._show()
+
+    def _begin_anew(self) -> None:
+        self._asked = self._cut(self._whole)
+        self._memory.save()
+        self._show()
+
+    def _cut(self, requests: Sequence[Request]) -> list[Request]:
+        """Return the requests without the forbidden places."""
+        found: list[Request] = []
+        for request in requests:
+            touched = [label for label, place in self._known.forbidden.items() if {*place.points} & {*request.points}]
+            if not touched:
+                found.append(request)
+            elif label_of(request).en in touched:
+                self._leaves[label_of(request).en] = request
+            else:
+                found += self._cut(request.halves()) or ([] if request.halves() else [request])
+        return found
+
+    def _show(self) -> None:
+        self._counters.forbidden = {
+            point: f"{label}: {place.why}" for label, place in self._known.forbidden.items() for point in place.points
+        }

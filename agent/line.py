@@ -78,6 +78,9 @@ class LineOwner:
         self._sink = sink
         self._gaps = gaps
         self._memory = memory or Memory()
+        self._resting = resting
+        self._worked = False
+        """Whether a meter was asked since the line last rested."""
         self._wire = wire_of(line, world, self._memory)
         self._polled = [Polled(meter, self._wire.meters[meter.id], world, gaps, changed) for meter in line.meters]
         self._schedule = Schedule()
@@ -117,9 +120,13 @@ class LineOwner:
         while not stop.is_set():
             number = self._schedule.take(self._world.uptime() + _SOON_S)
             if number is None:
+                if self._worked:
+                    self._worked = False
+                    self._resting()
                 if await self._idle(stop):
                     return
                 continue
+            self._worked = True
             polled = self._polled[number]
             await self._slot(polled)
             self.counters.overruns += polled.plan_next()

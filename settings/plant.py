@@ -4,44 +4,31 @@ import datetime as dt
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator
 
-from metering.errors import UnlikeUnits
-from metering.fields import Amount, DurationS, FieldError, Id, Number, Strict, seconds
-from metering.profile import Bilingual
-from metering.quantity import Quantity, unit
+from metering.errors import SettingsFaults
+from metering.fields import FieldError, Id, Strict
+from metering.profile import Bilingual, Profile
 from metering.text import Text
 from settings.document import read
+from settings.faults import nearest
+from settings.plant_faults import AT_ONCE, LASTING, FaultKind, PlantFault, clock_time
+from settings.plant_meters import (
+    MODEL_LINES,
+    NUMBER_DIGITS,
+    PlantLine,
+    PlantMeter,
+    Running,
+    hourly,
+    main_counter,
+    places,
+)
 
-LineKind = Literal["modbus-tcp", "modbus-rtu", "dlt645", "opcua"]
-Model = Literal["power-meter", "gas-corrector", "dlt645-power", "coriolis", "production-counter"]
-FaultKind = Literal["silence", "checksum", "late", "reset", "rollover", "stuck", "burst"]
-
-MODEL_LINES: dict[Model, tuple[LineKind, ...]] = {
-    "power-meter": ("modbus-tcp", "modbus-rtu"),
-    "gas-corrector": ("modbus-tcp", "modbus-rtu"),
-    "dlt645-power": ("dlt645",),
-    "coriolis": ("opcua",),
-    "production-counter": ("opcua",),
-}
-"""The lines a model can hang on."""
-
-MODEL_RATE: dict[Model, str] = {
-    "power-meter": "kW",
-    "gas-corrector": "m3/h",
-    "dlt645-power": "kW",
-    "coriolis": "kg/h",
-    "production-counter": "t/h",
-}
-"""The unit of a model's consumption per hour; its counter counts this times an hour."""
-
-LASTING: frozenset[FaultKind] = frozenset({"silence", "checksum", "late", "stuck", "burst"})
-"""Faults with an end; the others happen at once."""
+__all__ = ["LASTING", "FaultKind", "PlantFault", "PlantLine", "PlantMeter", "PlantSettings", "Shift", "read_plant"]
 
 
 def _zone(value: Any) -> ZoneInfo:
@@ -54,30 +41,7 @@ def _zone(value: Any) -> ZoneInfo:
         raise FieldError(text, value=value) from error
 
 
-def _clock_time(value: Any) -> dt.time:
-    if isinstance(value, dt.time):
-        return value
-    try:
-        return dt.time.fromisoformat(str(value))
-    except ValueError as error:
-        text = Text(
-            '{value!r} 不是时刻，例如 "08:00"（要加引号）', '{value!r} is not a time such as "08:00", in quotes'
-        )
-        raise FieldError(text, value=value) from error
-
-
-def _when(value: Any) -> dt.time | float:
-    """Read `70 s` (after the start) or `"14:30"` (each day, plant time)."""
-    return _clock_time(value) if isinstance(value, dt.time) or ":" in str(value) else seconds(value)
-
-
-def _port(value: int) -> int:
-    if not 0 <= value <= 65535:
-        raise FieldError(Text("端口须为 0 到 65535", "a port is 0 to 65535"))
-    return value
-
-
-ClockTime = Annotated[dt.time, BeforeValidator(_clock_time)]
+ClockTime = Annotated[dt.time, BeforeValidator(clock_time)]
 
 
 class Shift(Strict):
@@ -89,95 +53,6 @@ class Shift(Strict):
     name: Bilingual | None = None
 
 
-class PlantLine(Strict):
-    """A line or server the simulators open."""
-
-    protocol: LineKind
-    port: Annotated[int, AfterValidator(_port)] = 0
-    """TCP port on 127.0.0.1; 0 takes a free one, and the same again after a restart."""
-    baud: int = Field(default=9600, ge=300, le=115200)
-    """The pace of a serial line; its bytes come no faster."""
-    frame: Literal["8N1", "8E1", "8O1", "8N2", "7E1"] | None = None
-    """Bits of a byte on a serial line; by default 8E1 for DL/T 645, else 8N1."""
-
-    @property
-    def serial(self) -> bool:
-        return self.protocol in ("modbus-rtu", "dlt645")
-
-    @property
-    def bits(self) -> int:
-        """Bits a byte takes on the line, start and stop included."""
-        frame = self.frame or ("8E1" if self.protocol == "dlt645" else "8N1")
-        return 1 + int(frame[0]) + (frame[1] != "N") + int(frame[2])
-
-
-class PlantMeter(Strict):
-    """One meter: where it hangs and how much flows through it."""
-
-    line: str
-    model: Model
-    unit: int = Field(default=1, ge=1, le=247)
-    """Modbus unit."""
-    number: str | None = Field(default=None, pattern=r"^\d{12}$")
-    """DL/T 645: the 12 digits of the meter."""
-    idle: Amount
-    """Consumption when nothing is produced, such as `500 kW` or `180 m3/h`."""
-    full: Amount
-    """Consumption at full load."""
-    ratio: Number = Decimal(1)
-    """CT times PT: the register counts consumption divided by this, and knows nothing of it."""
-    start: Number = Decimal(0)
-    """What the register shows at `since`."""
-
-    def per_hour(self, amount: Quantity) -> float:
-        """Return `amount` in the model's unit."""
-        return float(amount.to(MODEL_RATE[self.model]).value)
-
-    @model_validator(mode="after")
-    def _possible(self) -> "PlantMeter":
-        for amount in (self.idle, self.full):
-            _check_rate(amount, MODEL_RATE[self.model])
-        if self.ratio <= 0:
-            raise FieldError(Text("ratio 必须大于 0", "ratio must be above 0"))
-        if (self.model == "dlt645-power") != (self.number is not None):
-            raise FieldError(
-                Text("number 是且仅是 dlt645-power 的 12 位表号", "number is the 12 digits of a dlt645-power, and of no other")
-            )  # fmt: skip
-        return self
-
-
-def _check_rate(amount: Quantity, wanted: str) -> None:
-    try:
-        amount.to(unit(wanted))
-    except UnlikeUnits as error:
-        raise FieldError(
-            Text("{amount} 应以 {unit} 计", "{amount} should be in {unit}"), amount=amount, unit=wanted
-        ) from error
-    if amount.value < 0:
-        raise FieldError(Text("{amount} 不能为负", "{amount} cannot be negative"), amount=amount)
-
-
-class PlantFault(Strict):
-    """One thing that goes wrong."""
-
-    at: Annotated[dt.time | float, BeforeValidator(_when)]
-    """`70 s` after the start of the simulators, or `"14:30"` each day in plant time."""
-    duration_s: DurationS | None = Field(default=None, alias="for")
-    """How long; by default 60 s. Not for reset and rollover."""
-    fault: FaultKind
-    meter: str
-    factor: float = Field(default=2.5, ge=0)
-    """burst: the consumption is multiplied by this."""
-    delay: DurationS = 1.5
-    """late: the reply comes this much later."""
-
-    @model_validator(mode="after")
-    def _lasting(self) -> "PlantFault":
-        if self.duration_s is not None and self.fault not in LASTING:
-            raise FieldError(Text("{fault} 没有持续时间 for", "{fault} has no duration `for`"), fault=self.fault)
-        return self
-
-
 @dataclass(frozen=True)
 class Contradiction:
     """Two sections that do not fit: where, what, and the values named in it."""
@@ -185,6 +60,7 @@ class Contradiction:
     keys: tuple[str | int, ...]
     problem: Text
     values: Mapping[str, object]
+    remedy: Text | None = None
 
 
 class PlantSettings(Strict):
@@ -214,22 +90,38 @@ class PlantSettings(Strict):
 
     def contradictions(self) -> list[Contradiction]:
         """Return where sections do not fit each other; empty when they do."""
-        found = [fault for name, meter in self.meters.items() for fault in self._line_faults(name, meter)]
+        found = [fault for name, meter in self.meters.items() for fault in self._meter_faults(name, meter)]
+        if found and any(each.keys[-1] == "profile" for each in found):
+            return found
         for number, fault in enumerate(self.faults):
-            if fault.meter not in self.meters:
-                hint = {"meter": fault.meter, "known": ", ".join(self.meters)}
-                found.append(Contradiction(("faults", number, "meter"), _NO_METER, hint))
+            found += self._fault_faults(number, fault)
         return found or self._address_faults()
 
-    def _line_faults(self, name: str, meter: PlantMeter) -> Iterator[Contradiction]:
+    def _meter_faults(self, name: str, meter: PlantMeter) -> Iterator[Contradiction]:
         line = self.lines.get(meter.line)
-        values = {"meter": name, "line": meter.line, "model": meter.model, "known": ", ".join(self.lines)}
         if line is None:
+            values = {"meter": name, "line": meter.line, "known": ", ".join(self.lines)}
             yield Contradiction(("meters", name, "line"), _NO_LINE, values)
-        elif line.protocol not in MODEL_LINES[meter.model]:
-            fitting = " / ".join(MODEL_LINES[meter.model])
-            values |= {"protocol": line.protocol, "fitting": fitting}
+        elif meter.model is not None and line.protocol not in MODEL_LINES[meter.model]:
+            values = {"line": meter.line, "model": meter.model, "protocol": line.protocol}
+            values["fitting"] = " / ".join(MODEL_LINES[meter.model])
             yield Contradiction(("meters", name, "line"), _WRONG_LINE, values)
+        elif meter.profile is not None:
+            yield from _profile_faults(name, meter, line)
+
+    def _fault_faults(self, number: int, fault: PlantFault) -> Iterator[Contradiction]:
+        meter = self.meters.get(fault.meter)
+        if meter is None:
+            values: dict[str, object] = {"meter": fault.meter, "known": ", ".join(self.meters)}
+            yield Contradiction(("faults", number, "meter"), _NO_METER, values)
+            return
+        line = self.lines.get(meter.line)
+        if line is None:
+            return  # said already, at the meter
+        if not line.wire.can_have(fault.fault):
+            yield Contradiction(("faults", number, "fault"), NO_SUCH_FAULT, fault_values(fault, line))
+        if fault.fault in AT_ONCE and meter.model is None and main_counter(meter.of_profile()) is None:
+            yield Contradiction(("faults", number, "fault"), NO_COUNTER, {"fault": fault.fault, "meter": fault.meter})
 
     def _address_faults(self) -> list[Contradiction]:
         """Two meters must not answer to one address."""
@@ -237,12 +129,76 @@ class PlantSettings(Strict):
         found = []
         for name, meter in self.meters.items():
             opcua = self.lines[meter.line].protocol == "opcua"
-            address = (meter.line, meter.model if opcua else meter.number or meter.unit)
+            address = (meter.line, (meter.model or meter.profile) if opcua else self._address(meter))
             other = taken.setdefault(address, name)
             if other != name:
                 values = {"line": meter.line, "meter": name, "other": other, "address": address[1]}
                 found.append(Contradiction(("meters", name), _SAME_ADDRESS, values))
         return found
+
+    def _address(self, meter: PlantMeter) -> object:
+        line = self.lines[meter.line]
+        if line.driver == "modbus" or (line.driver == "mbus" and meter.number is None):
+            return meter.unit
+        return meter.digits.zfill(32)
+
+
+def fault_values(fault: PlantFault, line: PlantLine) -> dict[str, object]:
+    """Return what is said of a fault that the line cannot have."""
+    return {"fault": fault.fault, "protocol": line.protocol, "over": line.way, "known": ", ".join(line.wire.faults)}
+
+
+def _profile_faults(name: str, meter: PlantMeter, line: PlantLine) -> Iterator[Contradiction]:
+    """What does not fit between a meter, its profile and its line."""
+    here = ("meters", name)
+    try:
+        profile = meter.whole_profile()
+    except SettingsFaults as error:
+        for fault in error.faults:
+            text = Text("{place}：" + fault.problem.zh, "{place}: " + fault.problem.en)
+            yield Contradiction((*here, "profile"), text, {**fault.values, "place": fault.place}, fault.remedy)
+        return
+    if meter.variant is not None and meter.variant not in profile.variants:
+        values: dict[str, object] = {"variant": meter.variant, "profile": meter.profile}
+        values |= {"known": ", ".join(profile.variants) or "-"}
+        yield Contradiction((*here, "variant"), _NO_VARIANT, values)
+        return
+    if profile.protocol != line.driver:
+        values = {"profile": meter.profile, "protocol": profile.protocol, "line": meter.line, "other": line.protocol}
+        yield Contradiction((*here, "line"), _OTHER_PROTOCOL, values)
+    yield from _number_faults(here, meter, line)
+    yield from _shown_faults(here, meter, meter.of_profile())
+
+
+def _number_faults(here: tuple[str, str], meter: PlantMeter, line: PlantLine) -> Iterator[Contradiction]:
+    longest = NUMBER_DIGITS.get(line.protocol)
+    if longest is not None and not (meter.digits.isdigit() and len(meter.digits) <= longest):
+        yield Contradiction((*here, "number"), _NO_NUMBER, {"number": meter.number, "digits": longest})
+
+
+def _shown_faults(here: tuple[str, str], meter: PlantMeter, profile: Profile) -> Iterator[Contradiction]:
+    known = places(meter)
+    for shown in meter.shows:
+        if shown not in known:
+            near = nearest(shown, known)
+            remedy = (
+                Text("是不是 {near}？", "Did you mean {near}?") if near else Text("它有：{known}", "It has: {known}")
+            )
+            values = {"point": shown, "profile": meter.profile, "near": near, "known": ", ".join(known)}
+            yield Contradiction((*here, "shows", shown), _NO_POINT, values, remedy)
+    rates = {name: shown.rate for name, shown in meter.shows.items() if isinstance(shown, Running)}
+    main = main_counter(profile)
+    if main is not None:
+        flow = [amount for amount in (meter.idle, meter.full, meter.rate) if amount is not None]
+        rates |= dict.fromkeys([main[0]], flow[0]) if flow else {}
+    for name, rate in rates.items():
+        point = profile.points.get(name)
+        try:
+            if point is None or point.role != "counter":
+                raise FieldError(Text("{name} 不是计数器", "{name} is no counter"), name=name)
+            hourly(rate, point)
+        except FieldError as error:
+            yield Contradiction((*here, "shows", name) if name in meter.shows else here, error.text, error.values)
 
 
 def read_plant(path: Path) -> PlantSettings:
@@ -253,10 +209,22 @@ def read_plant(path: Path) -> PlantSettings:
     """
     document = read(path)
     settings = document.check(PlantSettings)
+    settings = _with_paths(settings, path.absolute().parent)
     found = settings.contradictions()
     if found:
-        raise document.faults([document.fault(f.keys, f.problem, **f.values) for f in found])
+        raise document.faults([document.fault(f.keys, f.problem, f.remedy, **f.values) for f in found])
     return settings
+
+
+def _with_paths(settings: PlantSettings, folder: Path) -> PlantSettings:
+    """Return the settings with profiles of files taken from the folder of the plant's file."""
+    meters = {
+        name: meter.model_copy(update={"profile": str(folder / meter.profile)})
+        if meter.profile is not None and meter.profile.endswith((".yaml", ".yml"))
+        else meter
+        for name, meter in settings.meters.items()
+    }
+    return settings.model_copy(update={"meters": meters})
 
 
 _NO_METER = Text("没有仪表 {meter}；meters 中有 {known}", "there is no meter {meter}; meters has {known}")
@@ -269,3 +237,15 @@ _SAME_ADDRESS = Text(
     "线路 {line} 上 {meter} 与 {other} 的地址同为 {address}",
     "{meter} and {other} have the same address {address} on line {line}",
 )
+NO_SUCH_FAULT = Text(
+    "{protocol}（{over}）上没有故障 {fault}；可用：{known}",
+    "there is no fault {fault} on {protocol} over {over}; there are {known}",
+)
+NO_COUNTER = Text("{fault} 需要计数器，而 {meter} 没有", "{fault} needs a counter, and {meter} has none")
+_NO_VARIANT = Text("{profile} 没有型式 {variant}；有 {known}", "{profile} has no variant {variant}; it has {known}")
+_OTHER_PROTOCOL = Text(
+    "{profile} 用协议 {protocol}，不能接在 {other} 线路 {line} 上",
+    "{profile} speaks {protocol}; it cannot hang on the {other} line {line}",
+)
+_NO_NUMBER = Text("{number!r} 不是表号：至多 {digits} 位数字", "{number!r} is no meter number: {digits} digits at most")
+_NO_POINT = Text("{profile} 没有测点 {point}", "{profile} has no point {point}")

@@ -8,23 +8,23 @@ import asyncio
 import contextlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from metering.errors import LineBusy
 from settings.plant import PlantLine, PlantSettings
+from settings.plant_faults import FaultKind
 from simulators import meters as faces
+from simulators.buses import bus_of
+from simulators.certificate import server_context
 from simulators.control import Control
-from simulators.dlt645 import Dlt645Bus
 from simulators.effects import Memory, recall
 from simulators.faults import Faults, wall_ms
 from simulators.meters import Meter, build_meters
-from simulators.modbus_rtu import RtuBus
-from simulators.modbus_tcp import ModbusTcp
-from simulators.registers import ModbusUnit
-from simulators.serial_line import SerialLine
+from simulators.serial_line import Bus, Pace, SerialLine
 from simulators.served import ServedLog
+from simulators.sockets import TcpServer, UdpServer
 
 FILE = "plant.json"
 
@@ -57,7 +57,7 @@ async def _open(
     meters = build_meters(settings, memory.state.effects)
     served = stack.enter_context(ServedLog(data / settings.served_log if settings.served_log else None))
     faults = Faults(settings, meters, memory)
-    for meter in meters.values():
+    for meter in (meter for meter in meters.values() if meter.counter):
         meter.steps(meter.counter, faults.now())  # sums up all days since the first, so that no client waits for it
     house = _House(settings, meters, faults, served, memory, group)
     where = {name: await house.open(name, line, stack) for name, line in settings.lines.items()}
@@ -111,19 +111,23 @@ class _House:
         """Open one line and return where it is, for `plant.json`."""
         if line.serial:
             path = self._memory.path.parent / "lines" / name
-            bus = self._bus(name, line)
-            serial = SerialLine(path, bus, line.baud, line.bits, self._group)
+            serial = SerialLine(path, self._bus(name, line), line.pace, line.bits, self._group, _gap_s(line),
+                                self._fault(name))  # fmt: skip
             return {"serial": str(await stack.enter_async_context(serial.serve()))}
         port = await self._listen(name, line, stack)
-        return {"tcp": f"127.0.0.1:{port}"} if line.protocol == "modbus-tcp" else {
-            "url": f"opc.tcp://127.0.0.1:{port}/tanbiao/"
-        }  # fmt: skip
+        if line.protocol == "opcua":
+            return {"url": f"opc.tcp://127.0.0.1:{port}/tanbiao/"}
+        where = {"udp" if line.way == "udp" else "tcp": f"127.0.0.1:{port}"}
+        return {**where, "ca": str(self._certificate(name))} if line.way == "tls" else where
 
-    def _bus(self, name: str, line: PlantLine) -> RtuBus | Dlt645Bus:
-        meters = self._on(name)
-        if line.protocol == "dlt645":
-            return Dlt645Bus(meters, self._faults, self._served)
-        return RtuBus(ModbusUnit(meter, self._faults, self._served) for meter in meters)
+    def _certificate(self, name: str) -> Path:
+        return self._memory.path.parent / "tls" / f"{name}.pem"
+
+    def _fault(self, name: str) -> Callable[[], FaultKind | None]:
+        return lambda: self._faults.of_line(name)
+
+    def _bus(self, name: str, line: PlantLine) -> Bus:
+        return bus_of(line, self._on(name), self._faults, self._served)
 
     async def _listen(self, name: str, line: PlantLine, stack: contextlib.AsyncExitStack) -> int:
         """Listen at the port given, or at a free one: the one of the last time if it is still free."""
@@ -140,17 +144,32 @@ class _House:
         return port
 
     async def _serve(self, name: str, line: PlantLine, port: int, stack: contextlib.AsyncExitStack) -> int:
-        if line.protocol == "modbus-tcp":
-            units = [ModbusUnit(meter, self._faults, self._served) for meter in self._on(name)]
-            return await stack.enter_async_context(ModbusTcp(units, self._group).serve(port))
-        from simulators.opcua import OpcUa  # asyncua takes a second to load; a plant without OPC UA needs none of it
+        if line.protocol == "opcua":
+            from simulators.opcua import (
+                OpcUa,
+            )  # asyncua takes a second to load; a plant without OPC UA needs none of it
 
-        return await stack.enter_async_context(
-            OpcUa(self._on(name), self._faults, self._served, self._group).serve(port)
-        )
+            return await stack.enter_async_context(
+                OpcUa(self._on(name), self._faults, self._served, self._group).serve(port)
+            )
+        bus = self._bus(name, line)
+        if line.way == "udp":
+            return await stack.enter_async_context(UdpServer(bus, self._group).serve(port))
+        tls = server_context(self._certificate(name)) if line.way == "tls" else None
+        paced = line.baud is not None and line.protocol != "modbus-tcp"
+        pace = Pace(bus, line.pace, line.bits, _gap_s(line)) if paced else None
+        server = TcpServer(bus, self._group, self._fault(name), tls, pace)
+        return await stack.enter_async_context(server.serve(port))
 
     def _on(self, line: str) -> list[Meter]:
         return [meter for meter in self._meters.values() if meter.settings.line == line]
+
+
+def _gap_s(line: PlantLine) -> float:
+    """Return the silence a station keeps before it answers: Modbus RTU's 3.5 characters, 1.75 ms above 19200 baud."""
+    if line.protocol != "modbus-rtu":
+        return 0.0
+    return 0.00175 if line.pace > 19200 else 3.5 * line.bits / line.pace
 
 
 def _prepare(data: Path) -> Memory:

@@ -1,7 +1,7 @@
 """Ask the running simulators for a fault: line-JSON on the Unix socket `plant.sock` in their data folder.
 
     {"fault": "burst", "meter": "gas-main", "for": 60, "factor": 3}      begins now; `for` and `delay` in seconds or "2 min"
-    {"clear": "gas-main"} or {"clear": null}                             ends silence, checksum and late, of one meter or all
+    {"clear": "gas-main"} or {"clear": null}                             ends the faults of replies and lines, of one meter or all
     {"read": "gas-main"}                                                 what its points show now
     {"status": true}                                                     faults under way
 
@@ -19,6 +19,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from metering.errors import LineBusy
+from metering.fields import FieldError
 from settings.plant import PlantFault
 from simulators.faults import Faults
 from simulators.meters import Meter
@@ -66,6 +67,8 @@ class Control:
             return self._do(asked)
         except ValidationError as error:
             return _no("; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()))
+        except FieldError as error:
+            return _no(error.say("en"))
         except ValueError:
             return _no("a command is one line of JSON")
 
@@ -88,7 +91,7 @@ class Control:
 
     def _read(self, meter: Meter) -> dict[str, Any]:
         now = self._faults.now()
-        return {"t": now, "values": {point: meter.value(point, now) for point in meter.dials}}
+        return {"t": now, "values": {point: meter.value(point, now) for point in meter.dials if meter.available(point)}}
 
     async def _client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.add(writer)

@@ -1,9 +1,9 @@
-"""The faces of the meters: which points each model shows, in which steps, and what they read at any moment.
+"""The meters of the plant: what each of them reads at any moment.
 
 Promises
     * What a meter shows is a function of the time, of the plant and of the effects of faults, nothing else.
     * A counter shows whole steps of its resolution, rounded down, and starts again at zero at its modulus.
-    * A point's steps and its value say the same: value = steps x resolution, exactly.
+    * A point's steps and its value say the same: value = steps x resolution, exactly, or the nearest a float can hold.
 """
 
 import math
@@ -12,67 +12,31 @@ from dataclasses import dataclass
 from decimal import Decimal
 from random import Random
 
+from metering.profile import ProfilePoint
 from settings.plant import PlantMeter, PlantSettings
+from settings.plant_meters import MODEL_RATE
 from simulators.effects import Burst, Effect, Set, Stuck
+from simulators.faces import Band, Counts, Follows, Shape, shape
+from simulators.forms import Number, Spot
+from simulators.models import DIALS, GAUGES, Dial, Drift
 from simulators.plant import Plant, Stream
+from simulators.protocols import form_of
+
+__all__ = ["DIALS", "Dial", "Meter", "build_meters", "history"]
+FLOAT_STEP = Decimal("0.001")
+"""Resolution of a float no document gives one for."""
+LARGEST_FLOAT = 10**9
+"""Where the counter of a float begins anew, in its unit."""
 
 
 @dataclass(frozen=True)
-class Dial:
-    """One point a meter shows."""
+class Count:
+    """How a counter runs: `share` times the meter's consumption, or flat, so much an hour."""
 
-    resolution: Decimal
-    """The last shown step, in the unit of the point."""
-    modulus: int | None = None
-    """A counter's: the steps at which it starts again at zero. None: a gauge."""
-
-
-def _counter(resolution: str, digits: int) -> Dial:
-    step = Decimal(resolution)
-    return Dial(step, int(10**digits / step))
-
-
-def _gauge(resolution: str) -> Dial:
-    return Dial(Decimal(resolution))
-
-
-GRID = {
-    "voltage_l1": _gauge("0.1"),
-    "voltage_l2": _gauge("0.1"),
-    "voltage_l3": _gauge("0.1"),
-    "current_l1": _gauge("0.001"),
-    "current_l2": _gauge("0.001"),
-    "current_l3": _gauge("0.001"),
-    "frequency": _gauge("0.01"),
-}
-DIALS: dict[str, Mapping[str, Dial]] = {
-    "power-meter": {
-        "energy_import": _counter("0.01", 6),
-        "power": _gauge("0.1"),
-        "voltage": _gauge("0.1"),
-        "frequency": _gauge("0.01"),
-    },
-    "gas-corrector": {
-        "volume": _counter("0.001", 6),
-        "temperature": _gauge("0.01"),
-        "pressure": _gauge("0.01"),
-        "flow": _gauge("0.1"),
-    },
-    "dlt645-power": {
-        "energy_import": _counter("0.01", 6),
-        "energy_export": _gauge("0.01"),
-        "power": _gauge("0.0001"),
-        **GRID,
-    },
-    "coriolis": {
-        "mass": _counter("0.001", 9),
-        "mass_flow": _gauge("0.01"),
-        "density": _gauge("0.1"),
-        "temperature": _gauge("0.01"),
-    },
-    "production-counter": {"tonnes": _counter("0.001", 9), "rate": _gauge("0.01")},
-}
-"""What each model shows; the first is its counter."""
+    share: float
+    start: int
+    """Steps at the first day of the plant."""
+    flat: bool = False
 
 
 class Meter:
@@ -81,15 +45,44 @@ class Meter:
     def __init__(self, name: str, settings: PlantMeter, plant: Plant) -> None:
         self.name = name
         self.settings = settings
-        self.dials = DIALS[settings.model]
-        self.counter = next(iter(self.dials))
-        self._stream = Stream(plant, name, settings.per_hour(settings.idle), settings.per_hour(settings.full))
+        self.shape: Shape | None = None
+        """What a profile's meter shows; None for a bundled model."""
+        self._start_ms = plant.start_ms
         self._ratio = float(settings.ratio)
         self._bursts: list[_CountedBurst] = []
         self._stuck: list[Stuck] = []
         self._sets: list[_CountedSet] = []
-        self._drift = _Drift(Random(f"{plant.seed}/{name}/drift"))
-        self._set(Set(name, plant.start_ms, int(settings.start / self.dials[self.counter].resolution)))
+        self._drift = Drift(Random(f"{plant.seed}/{name}/drift"))
+        if settings.model is not None:
+            self._of_model(settings.model, plant)
+        else:
+            self._of_profile(shape(settings, form_of(settings.of_profile())), plant)
+        if self.counter:
+            self._set(Set(name, plant.start_ms, self._counts[self.counter].start))
+
+    def _of_model(self, model: str, plant: Plant) -> None:
+        self.dials: Mapping[str, Dial] = DIALS[model]
+        self.counter = next(iter(self.dials))
+        settings, per_hour = self.settings, MODEL_RATE[model]  # type: ignore[index]
+        flow = [amount or settings.rate for amount in (settings.idle, settings.full)]
+        idle, full = (float(amount.to(per_hour).value) for amount in flow if amount is not None)
+        self._stream = Stream(plant, self.name, idle, full)
+        self._counts = {self.counter: Count(1.0, int(settings.start / self.dials[self.counter].resolution))}
+        gauge = GAUGES[model]
+        self._gauge: Callable[[str, int], float] = lambda point, ms: gauge(self, point, ms)
+
+    def _of_profile(self, face: Shape, plant: Plant) -> None:
+        self.shape = face
+        numbers = {name: spot for name, spot in face.spots.items() if spot.kind in ("whole", "f32", "f64")}
+        self.dials = {name: _dial(spot, isinstance(face.behaviours[name], Counts)) for name, spot in numbers.items()}
+        self.counter = face.counter or ""
+        self._stream = Stream(plant, self.name, face.idle, face.full)
+        self._counts = {
+            name: Count(does.share, int(does.start / self.dials[name].resolution), does.flat)
+            for name, does in face.behaviours.items()
+            if isinstance(does, Counts) and name in self.dials
+        }
+        self._gauge = self._shown_by_profile
 
     def suffer(self, effect: Effect) -> None:
         """Take an effect on; those of other meters are no business of this one."""
@@ -103,7 +96,7 @@ class Meter:
             self._set(effect)
 
     def rate(self, ms: int) -> float:
-        """Return the true consumption at `ms`, in units per hour (kW, m3/h, kg/h, t/h)."""
+        """Return the true consumption at `ms`, in units of the counter per hour (kW, m3/h, kg/h, t/h)."""
         rate = self._stream.rate(ms)
         return rate + rate * sum(burst.more_at(ms) for burst in self._bursts)
 
@@ -112,9 +105,8 @@ class Meter:
         shown_ms = min((stuck.from_ms for stuck in self._stuck if stuck.from_ms <= ms < stuck.to_ms), default=ms)
         dial = self.dials[point]
         if dial.modulus is not None:
-            return self._count(shown_ms) % dial.modulus
-        reading = _GAUGES[self.settings.model](self, point, shown_ms)
-        return round(reading / float(dial.resolution))
+            return self._count(point, shown_ms) % dial.modulus
+        return round(self._gauge(point, shown_ms) / float(dial.resolution))
 
     def value(self, point: str, ms: int) -> float:
         """Return what a point reads at `ms`, in its unit."""
@@ -122,7 +114,23 @@ class Meter:
 
     def read(self, point: str, steps: int) -> float:
         """Return the value that `steps` of a point mean."""
-        return float(steps * self.dials[point].resolution)
+        if self.shape is None:
+            return float(steps * self.dials[point].resolution)
+        return self.shape.spots[point].value(self.raws(point, steps))
+
+    def raws(self, point: str, steps: int) -> list[Number]:
+        """Return the raw number of each piece of a profile's point."""
+        assert self.shape is not None
+        return self.shape.spots[point].raws(steps * self.dials[point].resolution)
+
+    def available(self, point: str) -> bool:
+        """Whether the meter has a value for a point."""
+        return self.shape is None or self.shape.behaviours[point] is not None
+
+    def text(self, place: str) -> str:
+        """Return the text a profile's place holds; empty where it is a number."""
+        does = self.shape.behaviours[place] if self.shape else None
+        return does if isinstance(does, str) else ""
 
     def steps_before_rollover(self, ms: int, ahead_s: float) -> int:
         """Return where the register must stand at `ms` to roll over about `ahead_s` later."""
@@ -136,15 +144,28 @@ class Meter:
         flowed = self._total(at_ms) / float(dial.resolution)
         return Set(self.name, self._sets[0].effect.at_ms, -math.ceil(flowed) % int(dial.modulus or 1))
 
+    def _shown_by_profile(self, point: str, ms: int) -> float:
+        does = self.shape.behaviours[point] if self.shape else None
+        if isinstance(does, Follows):
+            return does.share * self.register_rate(ms)
+        if isinstance(does, Band):
+            middle, swing = (does.low + does.high) / 2, (does.high - does.low) / 2
+            shift = sum(point.encode()) * 1009
+            return middle + swing * self.drift(ms + shift, 1800)
+        return float(does) if isinstance(does, str) and does.isdigit() else 0.0
+
     def _set(self, effect: Set) -> None:
         self._sets.append(_CountedSet(effect, self._total(effect.at_ms)))
         self._sets.sort(key=lambda one: one.effect.at_ms)
 
-    def _count(self, ms: int) -> int:
-        """Return the counter's steps at `ms`, not yet rolled over."""
+    def _count(self, point: str, ms: int) -> int:
+        """Return the counter's steps at `ms`, not yet rolled over. What faults set is the main counter."""
+        count, resolution = self._counts[point], float(self.dials[point].resolution)
+        if point != self.counter:
+            flowed = (ms - self._start_ms) / 3_600_000 if count.flat else self._total(ms)
+            return count.start + math.floor(max(0.0, flowed) * count.share / resolution)
         last = next((one for one in reversed(self._sets) if one.effect.at_ms <= ms), self._sets[0])
-        flowed = self._total(ms) - last.total
-        return last.effect.steps + math.floor(flowed / float(self.dials[self.counter].resolution))
+        return last.effect.steps + math.floor((self._total(ms) - last.total) / resolution)
 
     def _total(self, ms: int) -> float:
         """Return what has flowed until `ms`, bursts included, in units of the register."""
@@ -160,6 +181,18 @@ class Meter:
     def drift(self, ms: int, period_s: float) -> float:
         """Return a slow wave between -1 and 1, of this meter's own."""
         return self._drift.at(ms, period_s)
+
+
+def _dial(spot: Spot, counts: bool) -> Dial:
+    """Return the steps of a profile's point: those of its register, and where a counter begins anew."""
+    said = getattr(spot.place, "resolution", None)
+    resolution = spot.resolution or (said if isinstance(said, Decimal) else FLOAT_STEP)
+    if not counts:
+        return Dial(resolution)
+    place = spot.place
+    if isinstance(place, ProfilePoint) and (place.modulus is not None or place.digits):
+        return Dial(resolution, int((place.modulus or Decimal(10) ** int(place.digits or 0)) / resolution))
+    return Dial(resolution, spot.capacity or int(LARGEST_FLOAT / resolution))
 
 
 class _CountedBurst:
@@ -182,72 +215,6 @@ class _CountedBurst:
 class _CountedSet:
     effect: Set
     total: float
-
-
-class _Drift:
-    def __init__(self, dice: Random) -> None:
-        self._phase = dice.uniform(0, 2 * math.pi)
-
-    def at(self, ms: int, period_s: float) -> float:
-        turn = 2 * math.pi * (ms % round(period_s * 1000)) / (period_s * 1000)
-        return 0.7 * math.sin(turn + self._phase) + 0.3 * math.sin(5 * turn + 2 * self._phase)
-
-
-DAY_S = 86_400
-LINE_VOLTAGE = 222.0
-POWER_FACTOR = 0.93
-
-
-def _grid(meter: Meter, point: str, ms: int) -> float:
-    """Voltage, current and frequency of a power meter's secondary side."""
-    phase = int(point[-1]) if point[-1].isdigit() else 1
-    voltage = LINE_VOLTAGE + 3 * meter.drift(ms + phase * 7000, 1800) + 0.4 * phase
-    if point.startswith("voltage"):
-        return voltage
-    if point.startswith("current"):
-        return meter.register_rate(ms) * 1000 / (3 * voltage * POWER_FACTOR)
-    return 50 + 0.03 * meter.drift(ms, 600)
-
-
-def _power_meter(meter: Meter, point: str, ms: int) -> float:
-    return meter.register_rate(ms) * 1000 if point == "power" else _grid(meter, point, ms)
-
-
-def _dlt645_power(meter: Meter, point: str, ms: int) -> float:
-    if point == "energy_export":
-        return 0.0
-    return meter.register_rate(ms) if point == "power" else _grid(meter, point, ms)
-
-
-def _gas_corrector(meter: Meter, point: str, ms: int) -> float:
-    if point == "flow":
-        return meter.register_rate(ms)
-    if point == "temperature":
-        return 17.5 + 4.0 * meter.drift(ms, DAY_S) + 0.3 * meter.drift(ms, 900)
-    return 301.3 + 4.0 * meter.drift(ms, 3600)
-
-
-def _coriolis(meter: Meter, point: str, ms: int) -> float:
-    temperature = 62.0 + 3.0 * meter.drift(ms, 7200)
-    readings = {
-        "mass_flow": meter.register_rate(ms),
-        "density": 948.0 - 0.65 * (temperature - 60),
-        "temperature": temperature,
-    }
-    return readings[point]
-
-
-def _production(meter: Meter, point: str, ms: int) -> float:
-    return meter.register_rate(ms)
-
-
-_GAUGES: dict[str, Callable[[Meter, str, int], float]] = {
-    "power-meter": _power_meter,
-    "gas-corrector": _gas_corrector,
-    "dlt645-power": _dlt645_power,
-    "coriolis": _coriolis,
-    "production-counter": _production,
-}
 
 
 def build_meters(settings: PlantSettings, effects: Iterable[Effect] = ()) -> dict[str, Meter]:

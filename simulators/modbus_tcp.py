@@ -1,70 +1,50 @@
-"""A Modbus TCP server on loopback: MBAP frames by its own code, any number of clients, one or more units."""
+"""Modbus TCP, UDP and TLS: requests and replies behind an MBAP header. Own frames."""
 
-import asyncio
-import contextlib
-import logging
 import struct
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import Iterable
 
 from simulators.registers import ModbusUnit
+from simulators.sockets import NotOurProtocol
+from simulators.spoil import Draft, Reply
 
-log = logging.getLogger(__name__)
 LONGEST = 254
 """Unit and PDU of an MBAP frame, bytes."""
-FOREIGN = 0x5A5A
-"""What is laid over the transaction id of a spoilt reply."""
+FOREIGN = 0x5A
+"""What is laid over the transaction id of a spoilt reply, on both its bytes."""
 
 
-class ModbusTcp:
+class MbapBus:
     """Answers on the units given; other units are silent, as behind a gateway."""
 
-    def __init__(self, units: Iterable[ModbusUnit], group: asyncio.TaskGroup) -> None:
+    def __init__(self, units: Iterable[ModbusUnit]) -> None:
         self._units = {unit.number: unit for unit in units}
-        self._group = group
-        self._writers: set[asyncio.StreamWriter] = set()
 
-    @contextlib.asynccontextmanager
-    async def serve(self, port: int) -> AsyncIterator[int]:
-        """Listen on 127.0.0.1 and yield the port."""
-        server = await asyncio.start_server(self._client, "127.0.0.1", port)
-        try:
-            yield server.sockets[0].getsockname()[1]
-        finally:
-            server.close()
-            for writer in self._writers:
-                writer.close()
+    def cut(self, received: bytearray) -> bytes | None:
+        """Take the next request.
 
-    async def _client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._writers.add(writer)
-        try:
-            while True:
-                transaction, protocol, length = struct.unpack(">HHH", await reader.readexactly(6))
-                if protocol != 0 or not 2 <= length <= LONGEST:
-                    log.info("a client sent no Modbus TCP; its connection is closed")
-                    return
-                body = await reader.readexactly(length)
-                self._answer(writer, transaction, body)
-        except (asyncio.IncompleteReadError, ConnectionError):
-            return
-        finally:
-            self._writers.discard(writer)
-            writer.close()
+        Raises:
+            NotOurProtocol: no MBAP header begins here.
+        """
+        if len(received) < 6:
+            return None
+        _, protocol, length = struct.unpack_from(">HHH", received)
+        if protocol != 0 or not 2 <= length <= LONGEST:
+            raise NotOurProtocol("Modbus TCP")
+        if len(received) < 6 + length:
+            return None
+        frame = bytes(received[: 6 + length])
+        del received[: 6 + length]
+        return frame
 
-    def _answer(self, writer: asyncio.StreamWriter, transaction: int, body: bytes) -> None:
-        unit = self._units.get(body[0])
-        reply = unit.answer(body[1:]) if unit else None
-        if unit is None or reply is None:
-            return
-        if unit.corrupt():
-            transaction ^= FOREIGN
-        frame = struct.pack(">HHHB", transaction, 0, len(reply) + 1, body[0]) + reply
-        if unit.delay_s():
-            self._group.create_task(_send_later(writer, frame, unit.delay_s()))
-        else:
-            writer.write(frame)
+    def answer(self, request: bytes) -> Reply | None:
+        unit = self._units.get(request[6])
+        pdu = unit.answer(request[7:]) if unit else None
+        if unit is None or pdu is None:
+            return None
+        body = request[:4] + struct.pack(">HB", len(pdu) + 1, request[6]) + pdu
+        draft = Draft(unit.meter.name, body, _closed, address_at=6, length_at=slice(4, 6))
+        return unit.spoiler.reply(request, draft)
 
 
-async def _send_later(writer: asyncio.StreamWriter, frame: bytes, delay_s: float) -> None:
-    await asyncio.sleep(delay_s)
-    if not writer.is_closing():
-        writer.write(frame)
+def _closed(body: bytes, wrong: bool) -> bytes:
+    return bytes((body[0] ^ FOREIGN, body[1] ^ FOREIGN)) + body[2:] if wrong else body

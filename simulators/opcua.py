@@ -41,9 +41,9 @@ class OpcUa:
 
     def __init__(self, meters: Iterable[Meter], faults: Faults, served: ServedLog, group: asyncio.TaskGroup) -> None:
         self._points = {
-            ua.NodeId(ua.String(node), ua.Int16(2)): (meter, point)
+            ua.NodeId.from_string(address): (meter, point)
             for meter in meters
-            for point, node in NODES[meter.settings.model].items()
+            for point, address in addresses(meter).items()
         }
         self._steps: dict[ua.NodeId, int] = {}
         self._faults = faults
@@ -117,6 +117,13 @@ class OpcUa:
             fault = None if held.StatusCode.is_good() else held.StatusCode.name
             source_ms = round(held.SourceTimestamp.replace(tzinfo=dt.UTC).timestamp() * 1000)
             self._served.note(source_ms, meter.name, point, self._steps[asked.NodeId], held.Value.Value, fault)
+
+
+def addresses(meter: Meter) -> dict[str, str]:
+    """Return the node of each point: of a bundled model's own, or where the profile says."""
+    if meter.shape is None:
+        return {point: f"ns=2;s={node}" for point, node in NODES[str(meter.settings.model)].items()}
+    return {name: str(meter.shape.spots[name].place.address) for name in meter.shape.profile.points}
 
 
 def _time(ms: int) -> ua.DateTime:

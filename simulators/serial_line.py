@@ -2,9 +2,10 @@
 
 Promises
     * Bytes take the time of the line: a request is heard when its last bit would have come, and no byte of a reply
-      arrives before its own last bit would have.
+      arrives before its own last bit would have; the last one within a fifth of a millisecond of it on average.
     * The line is one: replies leave one after another, a late one between others.
     * Bytes nobody reads are lost, as on a wire.
+    * A client that has set another speed than the line's hears only garbage where the stations change theirs (IEC 62056-21).
 """
 
 import asyncio
@@ -12,29 +13,36 @@ import contextlib
 import errno
 import logging
 import os
+import termios
 import tty
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Protocol
 
 from metering.errors import LineBusy
+from settings.plant_faults import FaultKind
+from simulators.spoil import MOST_ENDLESS, NOISE, Reply
+from simulators.wait import Timer
 
 log = logging.getLogger(__name__)
 CHUNK_S = 0.008
 """Bytes of this time are handed over together, as a USB adapter does."""
 MOST = 4096
+WATCH_S = 0.05
+_SPEEDS = {
+    getattr(termios, f"B{baud}"): baud
+    for baud in (300, 600, 1200, 2400, 4800, 9600, 19200, 38400, 57600, 115200)
+}  # fmt: skip
 
 
-class Reply(Protocol):
-    """What a station sends back."""
+class Heard(Protocol):
+    """What a line needs of a reply."""
 
     @property
     def frame(self) -> bytes: ...
 
     @property
-    def delay_s(self) -> float:
-        """How much later than it should."""
-        ...
+    def delay_s(self) -> float: ...
 
 
 class Bus(Protocol):
@@ -44,24 +52,101 @@ class Bus(Protocol):
         """Take the next whole request out of `received`, and the noise before it; None when there is none."""
         ...
 
-    def answer(self, request: bytes) -> Reply | None:
+    def answer(self, request: bytes) -> Heard | None:
         """Return what comes back; None for silence."""
         ...
+
+
+def _never() -> FaultKind | None:
+    return None
+
+
+class Pace:
+    """The one pair of wires: how long bytes take on it, and whose turn it is."""
+
+    def __init__(self, bus: Bus, baud: int, bits: int, gap_s: float = 0.0) -> None:
+        """`gap_s` is the silence a station keeps before it answers."""
+        self.bus = bus
+        self.baud = self._first = baud
+        self._bits = bits
+        self._gap_s = gap_s
+        self._sending = asyncio.Lock()
+
+    @property
+    def byte_s(self) -> float:
+        return self._bits / self.baud
+
+    @property
+    def changed(self) -> bool:
+        """Whether the stations speak at another speed than at first."""
+        return self.baud != self._first
+
+    def reset(self) -> None:
+        """Go back to the first speed, as stations do after a silence."""
+        self.baud = self._first
+
+    async def request(self, timer: Timer, request: bytes, heard: float) -> tuple[Heard | None, float]:
+        """Let a request pass; return the reply, and the time from which on it may leave."""
+        end = heard + len(request) * self.byte_s
+        await timer.until(end)
+        return self.bus.answer(request), end + self._gap_s
+
+    async def send(self, reply: Heard, start: float, put: Callable[[bytes], Awaitable[None] | None]) -> None:
+        """Hand a reply's bytes over as they would come."""
+        async with self._sending:
+            with Timer.opened() as timer:
+                start = max(start + reply.delay_s, asyncio.get_running_loop().time()) if reply.delay_s else start
+                await timer.until(start)
+                await self._bytes(timer, reply.frame, start, put)
+                if isinstance(reply, Reply) and reply.goes_on is not None:
+                    await self._endless(timer, reply.goes_on, start + len(reply.frame) * self.byte_s, put)
+        if isinstance(reply, Reply) and reply.baud is not None:
+            self.baud = reply.baud
+
+    async def _bytes(
+        self, timer: Timer, frame: bytes, start: float, put: Callable[[bytes], Awaitable[None] | None]
+    ) -> None:
+        byte_s = self.byte_s
+        chunk = max(1, int(CHUNK_S / byte_s))
+        for first in range(0, len(frame), chunk):
+            part = frame[first : first + chunk]
+            last = first + len(part) == len(frame)
+            await timer.until(start + (first + len(part)) * byte_s, exact=last)
+            done = put(part)
+            if done is not None:
+                await done
+
+    async def _endless(
+        self, timer: Timer, goes_on: Callable[[], bool], start: float, put: Callable[[bytes], Awaitable[None] | None]
+    ) -> None:
+        sent, part = 0, NOISE * 4
+        while goes_on() and sent < MOST_ENDLESS:
+            await self._bytes(timer, part, start + sent * self.byte_s, put)
+            sent += len(part)
 
 
 class SerialLine:
     """One line; `serve` opens it."""
 
-    def __init__(self, path: Path, bus: Bus, baud: int, bits: int, group: asyncio.TaskGroup) -> None:
+    def __init__(
+        self,
+        path: Path,
+        bus: Bus,
+        baud: int,
+        bits: int,
+        group: asyncio.TaskGroup,
+        gap_s: float = 0.0,
+        fault: Callable[[], FaultKind | None] = _never,
+    ) -> None:
+        """`fault` says what is wrong with the whole line: `vanish` or `permission`."""
         self._path = path
-        self._bus = bus
-        self._byte_s = bits / baud
-        self._idle_s = max(0.02, 4 * self._byte_s)
+        self._pace = Pace(bus, baud, bits, gap_s)
         self._group = group
-        self._master = -1
+        self._fault = fault
+        self._master = self._slave = -1
         self._received = bytearray()
         self._heard = asyncio.Event()
-        self._sending = asyncio.Lock()
+        self._heard_at = 0.0
 
     @contextlib.asynccontextmanager
     async def serve(self) -> AsyncIterator[Path]:
@@ -70,66 +155,97 @@ class SerialLine:
         Raises:
             LineBusy: there is a file at the path that is no link of ours.
         """
-        self._master, slave = os.openpty()
-        loop = asyncio.get_running_loop()
+        self._plug()
+        tasks = [self._group.create_task(self._listen()), self._group.create_task(self._watch())]
         try:
-            tty.setraw(slave)
-            os.set_blocking(self._master, False)
-            _link(self._path, os.ttyname(slave))
-            loop.add_reader(self._master, self._hear)
-            listening = self._group.create_task(self._listen())
-            try:
-                yield self._path
-            finally:
-                listening.cancel()
-                loop.remove_reader(self._master)
-                self._path.unlink(missing_ok=True)
+            yield self._path
         finally:
-            # our own hold on the slave keeps the line up while no client has it open
-            os.close(slave)
-            os.close(self._master)
+            for task in tasks:
+                task.cancel()
+            self._unplug()
+
+    def _plug(self) -> None:
+        """Make the port. Our own hold on the slave keeps the line up while no client has it open."""
+        self._master, self._slave = os.openpty()
+        try:
+            tty.setraw(self._slave)
+            os.set_blocking(self._master, False)
+            _link(self._path, os.ttyname(self._slave))
+        except BaseException:
+            self._close()
+            raise
+        asyncio.get_running_loop().add_reader(self._master, self._hear)
+
+    def _unplug(self) -> None:
+        if self._master < 0:
+            return
+        asyncio.get_running_loop().remove_reader(self._master)
+        self._path.unlink(missing_ok=True)
+        self._close()
+
+    def _close(self) -> None:
+        os.close(self._slave)
+        os.close(self._master)
+        self._master = self._slave = -1
+
+    async def _watch(self) -> None:
+        """Follow the faults of the whole line: an unplugged port (F27), one nobody may open (F28)."""
+        while True:
+            wrong = self._fault()
+            if wrong is not None:
+                self._unplug()
+            if wrong == "permission":
+                self._plug()
+                os.fchmod(self._slave, 0)
+            if wrong is not None:
+                log.info("%s: %s", self._path, "unplugged" if wrong == "vanish" else "permission lost")
+                await self._over()
+                self._unplug()
+                self._plug()
+                log.info("%s is there again", self._path)
+            await asyncio.sleep(WATCH_S)
+
+    async def _over(self) -> None:
+        while self._fault() is not None:  # noqa: ASYNC110 - a fault ends by the clock, and tells nobody
+            await asyncio.sleep(WATCH_S)
 
     def _hear(self) -> None:
+        if not self._received:
+            self._heard_at = asyncio.get_running_loop().time()
         with contextlib.suppress(BlockingIOError):
             self._received += os.read(self._master, MOST)
         self._heard.set()
 
     async def _listen(self) -> None:
-        while True:
-            await self._heard.wait()
-            self._heard.clear()
-            while (request := self._bus.cut(self._received)) is not None:
-                await asyncio.sleep(len(request) * self._byte_s)
-                self._respond(self._bus.answer(request))
-            if self._received and not await self._more():
-                self._received.clear()
+        with Timer.opened() as timer:
+            while True:
+                await self._heard.wait()
+                self._heard.clear()
+                while (request := self._pace.bus.cut(self._received)) is not None:
+                    reply, start = await self._pace.request(timer, request, self._heard_at)
+                    self._respond(reply, start)
+                if self._received and not await self._more():
+                    self._received.clear()
 
     async def _more(self) -> bool:
         """Wait for the rest of a frame; return False when the line has gone quiet in the middle of it."""
+        byte_s = self._pace.byte_s
         try:
-            async with asyncio.timeout(self._idle_s + len(self._received) * self._byte_s):
+            async with asyncio.timeout(max(0.02, 4 * byte_s) + len(self._received) * byte_s):
                 await self._heard.wait()
         except TimeoutError:
             return False
         return True
 
-    def _respond(self, reply: Reply | None) -> None:
+    def _respond(self, reply: Heard | None, start: float) -> None:
         if reply is not None:
-            self._group.create_task(self._send(reply.frame, reply.delay_s))
-
-    async def _send(self, frame: bytes, delay_s: float) -> None:
-        if delay_s:
-            await asyncio.sleep(delay_s)
-        async with self._sending:
-            loop = asyncio.get_running_loop()
-            start = loop.time()
-            chunk = max(1, int(CHUNK_S / self._byte_s))
-            for first in range(0, len(frame), chunk):
-                part = frame[first : first + chunk]
-                await asyncio.sleep(start + (first + len(part)) * self._byte_s - loop.time())
-                self._put(part)
+            self._group.create_task(self._pace.send(reply, start, self._put))
 
     def _put(self, part: bytes) -> None:
+        if self._master < 0:
+            return
+        if self._pace.changed and self._speed() not in (None, self._pace.baud):
+            part = bytes(byte ^ 0x55 for byte in part)
         try:
             os.write(self._master, part)
         except BlockingIOError:
@@ -137,6 +253,10 @@ class SerialLine:
         except OSError as error:
             if error.errno not in (errno.EIO, errno.EBADF):
                 raise
+
+    def _speed(self) -> int | None:
+        """Return the speed the client has set; None where it is none of ours."""
+        return _SPEEDS.get(termios.tcgetattr(self._slave)[5])
 
 
 def _link(path: Path, target: str) -> None:

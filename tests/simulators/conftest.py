@@ -4,17 +4,27 @@ import asyncio
 import contextlib
 import json
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pytest
 import serial
 
-from settings.plant import PlantSettings, read_plant
+from drivers.catalogue import driver
+from drivers.contract import MeterPlan, Send, Value
+from metering.errors import MeterRefused, MeterSilent
+from metering.profile import Place
+from settings.plant import PlantFault, PlantSettings, read_plant
 from simulators.app import run
+from simulators.buses import bus_of
 from simulators.control import ask
+from simulators.effects import Memory, State
+from simulators.faults import Faults
+from simulators.meters import build_meters
+from simulators.served import ServedLog
 
 HEAD = """
 timezone: Asia/Shanghai
@@ -150,3 +160,88 @@ def simulated(
 ) -> Callable[[PlantSettings], AbstractAsyncContextManager[Running]]:
     """Return a context that runs a plant, in the same data folder each time."""
     return lambda settings: start_plant(settings, tmp_path / "d")
+
+
+NOON = 1_783_483_200_000
+"""2026-07-08T12:00+08:00."""
+
+
+class Desk:
+    """One meter and its driver, face to face: requests go over as bytes, with no socket between."""
+
+    def __init__(self, meter: dict[str, Any], line: dict[str, Any], folder: Path) -> None:
+        head = {"timezone": "Asia/Shanghai", "since": date(2025, 1, 1), "shifts": [{"from": "00:00", "load": 0.5}]}
+        given = {key: value for key, value in meter.items() if value is not None}
+        lines = {"line": line}
+        self.settings = PlantSettings.model_validate(
+            {**head, "lines": lines, "meters": {"m": {"line": "line", **given}}}
+        )
+        assert self.settings.contradictions() == []
+        self.meter = build_meters(self.settings)["m"]
+        self.ms = NOON
+        memory = Memory(folder / "state.json", State(NOON), fresh=True)
+        self.faults = Faults(self.settings, {"m": self.meter}, memory, now=lambda: self.ms)
+        self.bus = bus_of(self.settings.lines["line"], [self.meter], self.faults, ServedLog(None))
+        self.profile = self.meter.settings.of_profile()
+        self.driver: Any = driver(self.profile.protocol)
+        protocol = self.settings.lines["line"].protocol
+        framer = {"modbus-rtu": "rtu", "modbus-ascii": "ascii", "modbus-tcp": "tcp"}.get(protocol)
+        where = {"tcp": "h:1", "framer": framer} if framer else {"serial": "/dev/null"}
+        self.line = self.driver.line_model.model_validate({"driver": self.profile.protocol, **where})
+
+    def fault(self, kind: str, **more: Any) -> None:
+        """Let a fault begin, for a minute."""
+        self.faults.begin(PlantFault.model_validate({"at": "0 s", "fault": kind, "meter": "m", **more}))
+
+    def plan(self, places: Mapping[str, Place]) -> MeterPlan:
+        number = self.meter.settings.digits
+        own = {"modbus": {"unit": self.meter.settings.unit}, "dlt645": {"number": number.zfill(12)},
+               "cjt188": {"number": number.zfill(14)}, "mbus": {"address": self.meter.settings.unit},
+               "iec62056": {}}[self.profile.protocol]  # fmt: skip
+        address = self.driver.meter_model.model_validate({**self.profile.meter, **own}).model_dump()
+        return MeterPlan("m", address, self.profile, places)
+
+    def read(self, places: Mapping[str, Place]) -> list[Value]:
+        """Read places as the agent would.
+
+        Raises:
+            MeterError: as the driver.
+        """
+        return [value for request in self.driver.plan(self.line, self.plan(places)) for value in self.ask(request)]
+
+    def ask(self, request: Any) -> list[Value]:
+        """Lead one request's dialogue to its end.
+
+        Raises:
+            MeterError: as the driver; MeterSilent where nothing comes.
+        """
+        step = Send(request.request())
+        for _ in range(40):
+            received = self.answer(step.frame)
+            length = request.length_of(received) if received else None
+            if length is None:
+                raise MeterSilent
+            found = request.decode(received[:length])
+            if not isinstance(found, Send):
+                return list(found)
+            step = found
+        raise AssertionError("the dialogue does not end")
+
+    def answer(self, frame: bytes) -> bytes:
+        """Return what the line gives back."""
+        waiting = bytearray(frame)
+        request = self.bus.cut(waiting)
+        reply = self.bus.answer(request) if request is not None else None
+        return reply.frame if reply else b""
+
+    def probe(self, name: str, place: Place) -> Value | None:
+        """Return what is found at a probe; None where the meter says there is nothing."""
+        try:
+            return self.read({name: place})[0]
+        except MeterRefused:
+            return None
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Callable[..., Desk]:
+    return lambda meter, line: Desk(meter, line, tmp_path)

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from settings.plant import PlantSettings
-from simulators.dlt645 import bcd, frame_of
+from simulators.dlt645 import frame_of
+from simulators.dlt645_types import bcd
 
 Simulated = Callable[[PlantSettings], AbstractAsyncContextManager[Any]]
 MakePlant = Callable[..., PlantSettings]

@@ -12,6 +12,7 @@ from settings.places import config_dir
 from settings.plant import PlantFault, PlantLine, PlantMeter, PlantSettings, Shift, read_plant
 
 PlantText = Callable[..., str]
+SAMPLE = config_dir() / "plant.sample.yaml"
 DEMO = config_dir() / "demo" / "plant.yaml"
 
 
@@ -22,9 +23,13 @@ def test_the_plant_of_the_demo_is_right() -> None:
     assert plant.served_log is None
 
 
+def test_the_sample_plant_is_right() -> None:
+    assert set(read_plant(SAMPLE).meters) == {"feeder", "compressor", "pump", "workshop"}
+
+
 @pytest.mark.parametrize("section", [PlantSettings, Shift, PlantLine, PlantMeter, PlantFault])
 def test_every_setting_stands_in_the_sample(section: type[BaseModel]) -> None:
-    sample = DEMO.read_text(encoding="utf-8")
+    sample = DEMO.read_text(encoding="utf-8") + SAMPLE.read_text(encoding="utf-8")
     for name, field in section.model_fields.items():
         assert re.search(rf"\b{field.alias or name}\b", sample), name
 

@@ -80,7 +80,7 @@ class _Wirer:
         self.points: dict[tuple[str, str], int] = {}
         self._ports: dict[str, str] = {}
         self._profiles: dict[str, Profile] = {}
-        self._phases = _phases({name: round(meter.interval * 1000) for name, meter in settings.meters.items()})
+        self._phases = _phases(settings.meters)
 
     def lines(self) -> Iterator[Line]:
         for id_ in self._settings.lines:
@@ -200,14 +200,27 @@ def _with_paths(settings: BaseModel, folder: Path) -> BaseModel:
     return settings.model_copy(update=found) if found else settings
 
 
-def _phases(intervals_ms: Mapping[str, int]) -> dict[str, int]:
-    """Spread the meters of one interval evenly over it, so that neither a line nor the processor is hit at once."""
-    alike: dict[int, list[str]] = {}
-    for name, interval_ms in intervals_ms.items():
-        alike.setdefault(interval_ms, []).append(name)
-    return {
-        name: at * interval_ms // len(names) for interval_ms, names in alike.items() for at, name in enumerate(names)
-    }
+_TOGETHER = 8
+"""Lines of one slot, so that a commit is worth its page."""
+_SLOTS_PER_S = 25
+
+
+def _phases(meters: Mapping[str, MeterSection]) -> dict[str, int]:
+    """Spread the meters of one interval evenly over it on each line, and the lines over it some at a time.
+
+    So neither a line nor the processor is hit at once, and what is stored together is worth a write to the disk.
+    """
+    alike: dict[int, dict[str, list[str]]] = {}
+    for name, meter in meters.items():
+        alike.setdefault(round(meter.interval * 1000), {}).setdefault(meter.line, []).append(name)
+    found: dict[str, int] = {}
+    for interval_ms, lines in alike.items():
+        slots = max(1, min(len(lines) // _TOGETHER, interval_ms * _SLOTS_PER_S // 1000))
+        for place, names in enumerate(lines.values()):
+            begin_ms = place * slots // len(lines) * interval_ms // slots
+            for at, name in enumerate(names):
+                found[name] = (begin_ms + at * interval_ms // len(names)) % interval_ms
+    return found
 
 
 _SAME_PORT = Text("{port} 已由线路 {other} 使用", "{port} is already used by the line {other}")

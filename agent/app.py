@@ -1,5 +1,9 @@
 """The agent as a whole: every part is a context or a task of one group, and all stop in order.
 
+Readings are stored as soon as a line has read what was due, together with what the others have read meanwhile: one
+commit, after which they are published. So a power cut or a kill costs the readings of some milliseconds, of a line
+that is long under way those of 250 ms, and each of them shows as a gap.
+
 On `stop` the polling ends: a read under way finishes or times out. Then what was collected is stored, the publisher has
 a goodbye of at most 3 s, and what is left waits in the outbox. All of it takes at most 5 s.
 """
@@ -16,9 +20,9 @@ from agent.batch import Collector, Origin
 from agent.books import OutboxSettings
 from agent.gaps import GapBook
 from agent.line import LineOwner
+from agent.memory import Memory
 from agent.outbox import Outbox, open_outbox
 from agent.publish import Publisher
-from agent.scratch import Scratch, not_stored
 from agent.start import begin_gaps, first_events, former_run
 from agent.status import Reporter, will
 from agent.wiring import Wiring, wire
@@ -31,13 +35,14 @@ from settings.document import Document
 
 log = logging.getLogger(__name__)
 
-FLUSH_S = 1.0
+GATHER_S = 0.003
+"""From a line's rest to the commit: so long may others add to it."""
+LONGEST_GATHER_S = 0.25
+"""A line that does not rest is not waited for any longer."""
 TIDY_S = 10.0
 GOODBYE_S = 3.0
 LAST_READ_S = 1.5
 """Longest wait for reads under way when told to stop."""
-_LOOKED_AT = 200
-"""Batches of the outbox that may hold what the scratch holds too."""
 _SECRETS = ("password", "token", "secret")
 
 
@@ -100,15 +105,14 @@ async def run(
 class _Agent:
     """All parts, wired together."""
 
-    def __init__(
-        self, world: World, outbox: Outbox, publisher: Publisher, collector: Collector, scratch: Scratch
-    ) -> None:
+    def __init__(self, world: World, outbox: Outbox, publisher: Publisher, collector: Collector) -> None:
         self._world = world
         self._outbox = outbox
         self._publisher = publisher
         self._collector = collector
-        self._scratch = scratch
         self._storing = asyncio.Lock()
+        self._resting = asyncio.Event()
+        """Set when a line has read what was due."""
         self._gaps = GapBook()
         self._lines: list[LineOwner] = []
         self._reporter: Reporter
@@ -127,14 +131,15 @@ class _Agent:
             world.broker(_address(settings), (topics.receipt(agent), topics.ingester_status), will(topics, agent))
         )
         publisher = Publisher(outbox, broker, world, topics, agent)
-        scratch = Scratch(box.path)
-        await _bring_in(scratch, outbox)
-        stack.callback(scratch.close)
-        collector = Collector(Origin(settings.agent.site, agent, config, wiring.points), world, scratch)
-        self = cls(world, outbox, publisher, collector, scratch)
+        collector = Collector(Origin(settings.agent.site, agent, config, wiring.points), world)
+        self = cls(world, outbox, publisher, collector)
         await self._remember(wiring, config, text)
         changed = asyncio.Event()
-        self._lines = [LineOwner(line, world, collector, self._gaps, changed.set) for line in wiring.lines]
+        memory = Memory(box.path.with_name("meters.json"))
+        self._lines = [
+            LineOwner(line, world, collector, self._gaps, changed.set, memory, self._resting.set)
+            for line in wiring.lines
+        ]
         self._reporter = Reporter(agent, config, world, topics, outbox, broker, publisher, self._lines, changed)
         await stack.enter_async_context(control.serve(control_socket(box.path), {"status": self._answer_status}))
         return self
@@ -156,7 +161,8 @@ class _Agent:
             others = [
                 tasks.create_task(self._publisher.run(), name="publisher"),
                 tasks.create_task(self._reporter.run(), name="status"),
-                tasks.create_task(self._flush(watchdog), name="flush"),
+                tasks.create_task(self._store_when_resting(), name="store"),
+                tasks.create_task(self._look_on(watchdog), name="look"),
                 tasks.create_task(self._tidy(), name="tidy"),
             ]
             if watchdog is not None:
@@ -171,11 +177,21 @@ class _Agent:
             for task in others:
                 task.cancel()
 
-    async def _flush(self, watchdog: Watchdog | None) -> None:
+    async def _store_when_resting(self) -> None:
+        while True:
+            await self._resting.wait()
+            await self._world.sleep(GATHER_S)
+            self._resting.clear()
+            if self._collector.holds_any:
+                await self._store()
+
+    async def _look_on(self, watchdog: Watchdog | None) -> None:
+        """Tell of gaps, see that nothing waits too long for a line to rest, and that the polling goes on."""
         turns = -1
         while True:
-            await self._world.sleep(FLUSH_S)
-            await self._store()
+            await self._world.sleep(LONGEST_GATHER_S)
+            self._collector.tell(self._gaps.due(self._world.uptime()))
+            self._resting.set()
             before, turns = turns, sum(owner.turns for owner in self._lines)
             if watchdog is not None and turns != before:
                 watchdog.progress()
@@ -183,11 +199,9 @@ class _Agent:
     async def _store(self) -> None:
         """Put what was collected into the outbox, and offer it to the publisher."""
         async with self._storing:
-            self._collector.tell(self._gaps.due(self._world.uptime()))
             drafts = self._collector.drafts()
             if drafts:
                 self._publisher.offer(await self._outbox.put(drafts))
-            self._scratch.committed()
 
     async def _tidy(self) -> None:
         while True:
@@ -204,18 +218,6 @@ class _Agent:
                     await self._reporter.publish(online=False)
         except TimeoutError:
             log.info("the rest waits in the outbox")
-
-
-async def _bring_in(scratch: Scratch, outbox: Outbox) -> None:
-    """Store what the run before had polled and not stored, then begin with an empty scratch."""
-    noted = scratch.left()
-    if noted:
-        stored = [batch for _, batch in await outbox.newest(_LOOKED_AT)]
-        rest = not_stored(noted, stored)
-        if rest:
-            await outbox.put(rest)
-            log.info("%d answers of the run before brought in", len(rest))
-    scratch.open()
 
 
 async def _ended(polling: list[asyncio.Task[None]]) -> None:

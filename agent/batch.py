@@ -1,6 +1,6 @@
 """Readings of all lines in columns, cut into batches.
 
-A batch ends at 500 readings, when the collector is emptied (once a second), where the wall clock was set, and where the
+A batch ends at 500 readings, when the collector is emptied (as soon as the lines rest), where the wall clock was set, and where the
 state of the clock changed: so all of a batch shares one relation between wall clock and uptime. A read under way while
 the clock was set counts as measured by the clock as it is now.
 """
@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from msgspec import UNSET
 
 from agent.answer import Answer
-from agent.scratch import Scratch
 from agent.wiring import Meter
 from drivers.contract import Value
 from link.world import World
@@ -51,22 +50,13 @@ class _Columns:
     raw: dict[str, str] = field(default_factory=dict)
     events: list[Event] = field(default_factory=list)
 
-    def after(self, at: int) -> "_Columns":
-        """Return the columns from an index on, without events."""
-        shift = {index - at: ms for index, ms in self.s.items() if index >= at}
-        raw = {
-            str(index): self.raw[str(index + at)] for index in range(len(self.t) - at) if str(index + at) in self.raw
-        }
-        return _Columns(self.clock, self.offset_ms, self.t[at:], self.p[at:], self.x[at:], self.q[at:], shift, raw)
-
 
 class Collector:
     """Takes answers from the lines; gives drafts of batches, without identity, to the outbox."""
 
-    def __init__(self, origin: Origin, world: World, scratch: Scratch | None = None) -> None:
+    def __init__(self, origin: Origin, world: World) -> None:
         self._origin = origin
         self._world = world
-        self._scratch = scratch
         self._full: list[_Columns] = []
         self._raw_minute: dict[str, int] = {}
         self._open = self._columns()
@@ -82,11 +72,8 @@ class Collector:
         if len(self._full) >= MOST_BATCHES:
             return False
         self.look_at_clock()
-        before = len(self._open.t)
         for answer in answers:
             self._add(meter, answer)
-        if self._scratch is not None:
-            self._scratch.note(self._draft(self._open.after(before)))
         if len(self._open.t) >= READINGS:
             self._cut()
         return True
@@ -131,6 +118,11 @@ class Collector:
                 self._open.raw[str(index)] = value.raw.hex()
                 self._raw_minute[meter.id] = minute
 
+    @property
+    def holds_any(self) -> bool:
+        """Whether there is anything to store."""
+        return bool(self._full or self._open.t or self._open.events)
+
     def tell(self, events: Sequence[Event]) -> None:
         """Add events to the batch under way."""
         self._open.events.extend(events)
@@ -159,8 +151,6 @@ class Collector:
         self.look_at_clock()
         self._cut()
         full, self._full = self._full, []
-        if self._scratch is not None:
-            self._scratch.turn()
         return [self._draft(columns) for columns in full]
 
     def _draft(self, columns: _Columns) -> Batch:

@@ -13,7 +13,6 @@ from typing import cast
 
 from agent.batch import Collector, Origin
 from agent.exchange import ExchangeWire
-from agent.scratch import Scratch
 from bench.alternate import Row, Size, alternate
 from bench.far_end import TCP_REQUEST, TCP_REST, far_end
 from bench.machine import one_core
@@ -31,7 +30,7 @@ Polls = Callable[[int], Awaitable[None]]
 
 def measure(size: Size, folder: Path) -> Iterator[Row]:
     with one_core(), far_end("tcp") as port, asyncio.Runner() as runner:
-        ours, whole = _ours(int(port)), _whole(int(port), folder)
+        ours, whole = _ours(int(port)), _whole(int(port))
         bare = runner.run(_bare(int(port)))
         found = alternate(
             {
@@ -46,7 +45,7 @@ def measure(size: Size, folder: Path) -> Iterator[Row]:
     )
     yield Row("Modbus TCP, one line", "polls/s", rate, limit, "bare asyncio protocol, same frame, bytes counted")
     yield Row("… CPU of the agent", "µs/poll", cpu, limit_cpu, "CPU of the bare protocol", less_is_better=True)
-    yield Row("… with batch and scratch file", "polls/s", whole_rate, limit, "bare asyncio protocol")
+    yield Row("… with its batch", "polls/s", whole_rate, limit, "bare asyncio protocol")
     yield Row("… CPU of the agent", "µs/poll", whole_cpu, limit_cpu, "CPU of the bare protocol", less_is_better=True)
 
 
@@ -81,14 +80,12 @@ def _ours(port: int) -> Polls:
     return polls
 
 
-def _whole(port: int, folder: Path) -> Polls:
-    """Return polls whose answers go where the agent's go: the batch under way and the scratch file."""
+def _whole(port: int) -> Polls:
+    """Return polls whose answers go where the agent's go, into the batch under way."""
     world = RealWorld()
     wire = exchange_wire(world, tcp=f"127.0.0.1:{port}")
     (meter,) = line(tcp="127.0.0.1:1").meters
-    scratch = Scratch(folder / "poll")
-    scratch.open()
-    collector = Collector(Origin("bench", "bench", "c", POINTS), world, scratch)
+    collector = Collector(Origin("bench", "bench", "c", POINTS), world)
 
     async def polls(count: int) -> None:
         for _ in range(count):
@@ -96,7 +93,6 @@ def _whole(port: int, folder: Path) -> Polls:
                 raise AssertionError("the collector is full")
         for draft in collector.drafts():
             encode(draft)
-        scratch.committed()
 
     return polls
 

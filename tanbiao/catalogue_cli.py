@@ -1,4 +1,4 @@
-"""`tanbiao profile …`, `tanbiao factors …`, `tanbiao config …`: what is known of meters and factors, and where settings came from."""
+"""`tanbiao factors …`: what is known of emission factors; and how the command line prints a table."""
 
 from pathlib import Path
 from typing import Any
@@ -7,14 +7,12 @@ import typer
 
 from tanbiao.speech import LANG, print_json, say
 
-profile = typer.Typer(no_args_is_help=True, help=say("仪表型号", "Meter profiles."))
 factors = typer.Typer(no_args_is_help=True, help=say("排放因子集", "Emission factor sets."))
 PIPED_WIDTH = 100
 JSON = typer.Option(False, "--json", help=say("输出 JSON", "Print JSON."))
 
 
 def attach(app: typer.Typer) -> None:
-    app.add_typer(profile, name="profile")
     app.add_typer(factors, name="factors")
 
 
@@ -33,57 +31,6 @@ def table(columns: list[str], rows: list[list[Any]]) -> None:
     console = Console(highlight=False, markup=False)
     console.width = console.width if console.is_terminal else PIPED_WIDTH
     console.print(shown)
-
-
-@profile.command("list", help=say("列出仪表型号及其可信程度", "List the meter models and how far each is verified."))
-def list_(json: bool = JSON) -> None:
-    from settings.profiles import list_profiles, load_profile
-
-    found = [(name, load_profile(name)) for name in list_profiles()]
-    if json:
-        print_json(
-            [
-                {"id": n, "kind": p.kind, "protocol": p.protocol, "points": len(p.points), "status": p.status}
-                for n, p in found
-            ]
-        )
-        return
-    columns = [
-        say("型号", "profile"),
-        say("类别", "kind"),
-        say("协议", "protocol"),
-        say("测点>", "points>"),
-        say("状态", "status"),
-    ]
-    table(columns, [[name, p.kind, p.protocol, len(p.points), p.status] for name, p in found])
-
-
-@profile.command("show", help=say("显示一个型号的全部测点", "Show a model's points."))
-def show(name: str, json: bool = JSON) -> None:
-    from settings.profiles import load_profile
-
-    model = load_profile(name)
-    if json:
-        print_json(model.model_dump(mode="json"))
-        return
-    print(f"{name}  {model.kind}, {model.protocol}, {model.status}\n{say('来源', 'source')}: {model.source.title}")
-    columns = [
-        say("测点", "point"),
-        say("地址", "address"),
-        say("类型", "type"),
-        say("单位", "unit"),
-        say("角色", "role"),
-    ]
-    table(
-        columns,
-        [[n, _address(p.address), p.type or model.defaults.type, p.unit, p.role] for n, p in model.points.items()],
-    )
-    for caveat in model.caveats:
-        print(f"! {caveat.text.say(LANG)}")
-
-
-def _address(address: int | str) -> str:
-    return f"0x{address:04X}" if isinstance(address, int) else address
 
 
 @factors.command("list", help=say("列出因子集", "List the factor sets."))

@@ -42,9 +42,10 @@ def _rooms() -> None:
     from tanbiao.catalogue_cli import attach as attach_catalogues
     from tanbiao.demo_cli import attach as attach_demo
     from tanbiao.ingester_cli import attach as attach_ingester
+    from tanbiao.profile_cli import attach as attach_profiles
     from tanbiao.report_cli import attach as attach_reports
 
-    for attach in (attach_demo, attach_agent, attach_ingester, attach_reports, attach_catalogues):
+    for attach in (attach_demo, attach_agent, attach_ingester, attach_reports, attach_profiles, attach_catalogues):
         attach(app)
 
 

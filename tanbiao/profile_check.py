@@ -1,0 +1,308 @@
+"""What is wrong with a meter profile, as its author needs to hear it: where, why, and what would make it right.
+
+Faults make a profile unusable (a type its driver does not know, a vector that names no point). A vector that gives other
+values than it promises is told apart: there the profile is read well and says something untrue. For it the near misses are
+tried (another word order, the address beside, another type, another power of ten), and one that fits is named.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from drivers.catalogue import driver
+from drivers.contract import Driver, Value
+from metering.errors import MeteringError, SettingsError, SettingsFaults
+from metering.profile import Place, Profile, ProfilePoint
+from metering.quantity import unit
+from metering.text import Text
+from settings.document import Document, read
+from settings.faults import dotted, nearest
+from settings.profiles import profile_path
+from settings.syntax import Keys
+
+ORDERS = ("ABCD", "CDAB", "BADC", "DCBA")
+TYPES = ("u16", "i16", "u32", "i32", "f32", "u64", "i64", "f64")
+ROLLOVER_UNKNOWN = "rollover"
+"""A counter without digits, modulus or a float's resolution says this word in `doc`: then nobody forgot."""
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """One value a vector promises, and what came."""
+
+    point: str
+    expected: float | str | None
+    came: float | str | None
+    place: str
+    covered: bool = True
+    """Whether the vector's bytes hold the point at all."""
+    hint: Text | None = None
+
+    @property
+    def met(self) -> bool:
+        return self.covered and self.expected == self.came
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """One vector: what it promises and what came, or why its bytes were refused."""
+
+    place: str
+    variant: str | None
+    expectations: list[Expectation] = field(default_factory=list)
+    error: MeteringError | None = None
+
+    @property
+    def good(self) -> bool:
+        return self.error is None and all(expectation.met for expectation in self.expectations)
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A profile without faults, what could be better, and what its vectors gave."""
+
+    profile: Profile
+    warnings: list[SettingsError]
+    vectors: list[Replayed]
+
+    @property
+    def good(self) -> bool:
+        return all(vector.good for vector in self.vectors)
+
+
+def check(name: str) -> Checked:
+    """Check the profile `vendor/model` or the one in a file.
+
+    Raises:
+        SettingsFaults: the file is wrong, or its driver cannot read what it says; every fault has its place.
+        MeteringError: the driver's library is not installed.
+    """
+    document = read(profile_path(name))
+    profile = document.check(Profile)
+    reader = _driver(document, profile)
+    found = [*_unreadable(document, profile, reader), *_line(document, profile, reader), *_vectors(document, profile)]
+    if found:
+        raise document.faults(found)
+    replayed = [_replay(document, profile, reader, index) for index in range(len(profile.vectors))]
+    return Checked(profile, list(_warnings(document, profile)), replayed)
+
+
+def _driver(document: Document, profile: Profile) -> Driver:
+    try:
+        return driver(profile.protocol)
+    except MeteringError as error:
+        raise document.faults([document.fault(("protocol",), error.sentence, None, **error.values)]) from error
+
+
+def places(profile: Profile) -> Iterator[tuple[Keys, Place, Profile]]:
+    """Yield every place of a profile with its path in the file, those of its variants as they stand in their edition."""
+    for section, held in (("points", profile.points), ("identity", profile.identity), ("probe", profile.probe)):
+        for name, place in held.items():
+            yield (section, name), place, profile
+    for edition, variant in profile.variants.items():
+        resolved = profile.variant(edition)
+        for name in variant.points:
+            yield ("variants", edition, "points", name), resolved.points[name], resolved
+        for name, probe in variant.probe.items():
+            yield ("variants", edition, "probe", name), probe, resolved
+
+
+def _unreadable(document: Document, profile: Profile, reader: Driver) -> Iterator[SettingsError]:
+    for keys, place, edition in places(profile):
+        wrong = reader.fault(place, edition)
+        if wrong is not None:
+            yield document.fault(keys, _POINT, None, setting=dotted(keys), wrong=wrong)
+        if place.valid is not None and place.valid[0] >= place.valid[1]:
+            yield document.fault((*keys, "valid"), _RANGE, low=place.valid[0], high=place.valid[1])
+
+
+def _line(document: Document, profile: Profile, reader: Driver) -> Iterator[SettingsError]:
+    """The defaults of a line are settings of its driver's lines."""
+    known = reader.line_model.model_fields
+    where = {"url": "opc.tcp://h:4840"} if "url" in known else {"serial": "/dev/null"}
+    try:
+        document.check(reader.line_model, ("line",), {"driver": profile.protocol, **where, **profile.line})
+    except SettingsFaults as error:
+        yield from error.faults
+    for key in profile.meter:
+        if key not in reader.meter_model.model_fields:
+            near = nearest(key, list(reader.meter_model.model_fields))
+            yield document.fault(("meter", key), _NO_SETTING, _DID_YOU_MEAN if near else None, key=key, near=near)
+
+
+def _vectors(document: Document, profile: Profile) -> Iterator[SettingsError]:
+    if not profile.vectors:
+        yield document.fault(("vectors",), _NO_VECTORS, _WHAT_VECTORS_ARE)
+    for index, vector in enumerate(profile.vectors):
+        edition = vector.get("variant")
+        if edition is not None and edition not in profile.variants:
+            yield document.fault(("vectors", index, "variant"), _NO_VARIANT, None, name=edition,
+                                 known=", ".join(profile.variants))  # fmt: skip
+            continue
+        points = (profile.variant(edition) if edition else profile).points
+        promised = vector.get("expect")
+        if not isinstance(promised, dict) or not promised:
+            yield document.fault(("vectors", index), _NO_EXPECT)
+            continue
+        for name in set(promised) - set(points) - set(profile.identity):
+            near = nearest(str(name), list(points))
+            yield document.fault(("vectors", index, "expect", name), _NO_POINT, _DID_YOU_MEAN if near else None,
+                                 name=name, near=near)  # fmt: skip
+
+
+def _replay(document: Document, profile: Profile, reader: Driver, index: int) -> Replayed:
+    vector = profile.vectors[index]
+    edition, promised = vector.get("variant"), vector["expect"]
+    place = document.place(("vectors", index))
+    try:
+        values = {value.point: value for value in reader.replay(profile, vector)}
+    except MeteringError as error:
+        return Replayed(place, edition, error=error)
+    resolved = profile.variant(edition) if edition else profile
+    bare = {key: value for key, value in vector.items() if key != "variant"}
+    met: list[Expectation] = []
+    for name, wanted in promised.items():
+        expected, came = number(wanted), shown(values.get(name))
+        where = document.place(("vectors", index, "expect", name))
+        covered = name in values
+        hint = None
+        if not covered or expected != came:
+            hint = near_miss(resolved, reader, bare, name, expected, came)
+        met.append(Expectation(name, expected, came, where, covered, hint))
+    return Replayed(place, edition, met)
+
+
+def number(wanted: Any) -> float | str | None:
+    """Return a promised value as replayed ones come: a number as a double, a text as it is."""
+    if wanted is None:
+        return None
+    try:
+        return float(wanted)
+    except ValueError:
+        return str(wanted)
+
+
+def shown(value: Value | None) -> float | str | None:
+    if value is None:
+        return None
+    return value.text if value.text is not None else value.value
+
+
+def near_miss(
+    profile: Profile, reader: Driver, vector: Mapping[str, Any], name: str,
+    expected: float | str | None, came: float | str | None,
+) -> Text | None:  # fmt: skip
+    """Return the one change of a point that would give what is expected, in words; None where none of the usual ones does."""
+    point = profile.points.get(name)
+    if point is None or expected is None:
+        return None
+    for change in _changes(point, profile, came, expected):
+        changed = point.model_copy(update=change)
+        if reader.fault(changed, profile) is not None:
+            continue
+        trial = profile.model_copy(update={"points": {name: changed}, "identity": {}})
+        try:
+            values = {value.point: shown(value) for value in reader.replay(trial, vector)}
+        except MeteringError:
+            continue
+        if values.get(name) == expected:
+            said = ", ".join(f"{key}: {_written(value, point)}" for key, value in change.items())
+            return Text(f"写成 {said} 就相符", f"with {said} it fits")
+    return None
+
+
+def _changes(
+    point: ProfilePoint, profile: Profile, came: float | str | None, expected: float | str
+) -> Iterator[dict[str, Any]]:
+    """Yield the slips of the pen, the likeliest first: each alone, then order and type together."""
+    if isinstance(came, float) and isinstance(expected, float) and came and expected:
+        factor = Decimal(repr(expected)) / Decimal(repr(came))
+        yield {"scale": (point.scale * factor).normalize()}
+    yield from ({"order": order} for order in ORDERS)
+    if isinstance(point.address, int):
+        yield from ({"address": point.address + step} for step in (-1, 1) if point.address + step >= 0)
+    yield from ({"type": type_name} for type_name in TYPES)
+    yield from ({"type": type_name, "order": order} for type_name in TYPES for order in ORDERS)
+    if isinstance(point.address, int) and point.address >= 40001:
+        yield {"address": point.address - 40001}
+    if isinstance(point.address, int) and point.address >= 30001:
+        yield {"address": point.address - 30001}
+
+
+def _written(value: object, point: ProfilePoint) -> str:
+    if isinstance(value, int):
+        return str(value) if value < 0x100 else f"0x{value:04X} ({value})"
+    return format(value, "f") if isinstance(value, Decimal) else str(value)
+
+
+def _warnings(document: Document, profile: Profile) -> Iterator[SettingsError]:
+    for keys, place, resolved in places(profile):
+        if isinstance(place, ProfilePoint):
+            yield from _of_point(document, keys, place, resolved)
+    covered = {(vector.get("variant"), name) for vector in profile.vectors for name in vector["expect"]}
+    for variant in profile.variants:
+        if variant not in {edition for edition, _ in covered}:
+            yield document.fault(("variants", variant), _NO_VECTOR_OF, None, name=variant)
+    counters = [name for name, point in profile.points.items() if point.role == "counter"]
+    if counters and not {name for _, name in covered} & set(counters):
+        yield document.fault(("vectors",), _NO_COUNTER_COVERED, None, name=counters[0])
+
+
+def _of_point(document: Document, keys: Keys, point: ProfilePoint, profile: Profile) -> Iterator[SettingsError]:
+    name = keys[-1]
+    if point.role == "counter":
+        if point.resettable:
+            yield document.fault(keys, _RESETTABLE, None, name=name)
+        if not _bounded(point) and ROLLOVER_UNKNOWN not in point.doc:
+            yield document.fault(keys, _UNBOUNDED, None, name=name)
+        if accumulates(point) is False:
+            yield document.fault((*keys, "unit"), _RATE, None, name=name, unit=point.unit)
+    elif point.role == "gauge" and accumulates(point) is True:
+        yield document.fault((*keys, "role"), _TOTAL, None, name=name, unit=point.unit)
+    if point.resolution == "ulp" and (point.type or profile.defaults.type) not in (None, "f32"):
+        yield document.fault((*keys, "resolution"), _ULP, None, type=point.type or profile.defaults.type)
+
+
+def _bounded(point: ProfilePoint) -> bool:
+    return point.digits is not None or point.modulus is not None or point.resolution == "ulp"
+
+
+def accumulates(point: ProfilePoint) -> bool | None:
+    """Return whether a point's unit is one that adds up (energy, volume, mass), is a rate or a state, or could be either."""
+    dimensions = dict(unit(point.unit).dimensions)
+    if dimensions in ({"J": 1}, {"m": 3}, {"g": 1}, {"var": 1, "s": 1}, {"pcs": 1}):
+        return True
+    return None if dimensions in ({}, {"s": 1}) else False
+
+
+_POINT = Text("{setting}：{wrong}", "{setting}: {wrong}")
+_RANGE = Text("下限 {low} 不小于上限 {high}", "the lower bound {low} is not below the upper bound {high}")
+_NO_SETTING = Text("本协议的仪表没有设置 {key}", "meters of this protocol have no setting {key}")
+_DID_YOU_MEAN = Text("是不是 {near}？", "Did you mean {near}?")
+_NO_VECTORS = Text("没有 vectors", "there are no vectors")
+_WHAT_VECTORS_ARE = Text(
+    "至少写一条：一帧应答或几个寄存器，以及它们应得的值",
+    "Give at least one: a reply, or some registers, and the values they must give",
+)
+_NO_VARIANT = Text("没有型式 {name}，现有：{known}", "there is no variant {name}; there are {known}")
+_NO_EXPECT = Text("没有 expect: {{测点: 值}}", "there is no expect: {{point: value}}")
+_NO_POINT = Text("没有测点 {name}", "there is no point {name}")
+_NO_VECTOR_OF = Text(
+    "型式 {name} 没有自己的向量（variant: {name}）", "no vector reads the variant {name} (variant: {name})"
+)
+_NO_COUNTER_COVERED = Text("没有一条向量核对累计量，例如 {name}", "no vector checks a counter, such as {name}")
+_RESETTABLE = Text(
+    "{name} 可清零却作累计量：清零会被当作待判的减小；有不可清零的总量时请用它",
+    "{name} can be reset and is a counter: a reset shows as a fall to judge; where the meter has a total, take that",
+)
+_UNBOUNDED = Text(
+    "{name} 没有 digits 或 modulus：回零会成为待判事件；说明书没写时在 doc 里注明 rollover not documented",
+    "{name} has neither digits nor modulus, so a rollover will be an event to judge; where the manual does not tell, say "
+    "`rollover not documented` in doc",
+)
+_RATE = Text("{name} 作累计量，单位却是 {unit}", "{name} is a counter, yet {unit} is no unit that adds up")
+_TOTAL = Text(
+    "{name} 的单位是 {unit}，像累计量：role 应为 counter？", "{name} is in {unit}; should its role be counter?"
+)
+_ULP = Text("resolution: ulp 只用于 f32，这里是 {type}", "resolution: ulp is for f32; this is {type}")

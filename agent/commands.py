@@ -3,16 +3,16 @@
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from agent import app
 from agent.answer import Answer
-from agent.forecast import LineForecast, forecasts
+from agent.forecast import forecasts
 from agent.gaps import GapBook
 from agent.line import LineOwner
 from agent.wiring import Meter, wire
+from agent.wording import clock, health, line_plan, lines, too_slow
 from drivers.contract import Value
 from link import control
 from link.notify import Systemd, Watchdog
@@ -47,7 +47,7 @@ def check(path: Path, environ: Mapping[str, str]) -> Outcome:
         f"{path} 没有错误：{data['lines']} 条线路，{data['meters']} 块仪表，{data['points']} 个测点",
         f"{path} is fine: {data['lines']} lines, {data['meters']} meters, {data['points']} points",
     )
-    return Outcome(data | {"too_slow": [one.line for one in slow]}, _lines([fine, *map(_too_slow, slow)]))
+    return Outcome(data | {"too_slow": [one.line for one in slow]}, lines([fine, *map(too_slow, slow)]), not slow)
 
 
 def plan(path: Path, environ: Mapping[str, str]) -> Outcome:
@@ -56,35 +56,11 @@ def plan(path: Path, environ: Mapping[str, str]) -> Outcome:
     Raises:
         SettingsFaults: all that is wrong.
     """
-    lines = forecasts(wire(*load_agent(path, environ)))
+    found = forecasts(wire(*load_agent(path, environ)))
     texts: list[Text] = []
-    for line in lines:
-        texts += _line_plan(line)
-    return Outcome({"lines": [line.as_data() for line in lines]}, _lines(texts), all(line.load <= 1 for line in lines))
-
-
-def _line_plan(line: LineForecast) -> list[Text]:
-    texts = [
-        Text(
-            f"{line.line}（{line.driver}，{line.where}）：读一遍约 {line.cycle_s:.2f} s，占用 {line.load:.0%}",
-            f"{line.line} ({line.driver}, {line.where}): about {line.cycle_s:.2f} s a cycle, {line.load:.0%} busy",
-        )
-    ]
-    for meter in line.meters:
-        texts.append(
-            Text(f"  {meter.meter} 每 {meter.interval_s:g} s：", f"  {meter.meter} every {meter.interval_s:g} s:")
-        )
-        texts += [Text(f"    {label}", f"    {label}") for label in meter.requests]
-    return [*texts, _too_slow(line)] if line.load > 1 else texts
-
-
-def _too_slow(line: LineForecast) -> Text:
-    return Text(
-        f"  警告：{line.line} 读一遍要 {line.cycle_s:.1f} s，超过间隔 {line.shortest_interval_s:g} s："
-        "请加长间隔、提高波特率、减少测点或分成两条线路",
-        f"  warning: {line.line} needs {line.cycle_s:.1f} s a cycle, more than its interval of "
-        f"{line.shortest_interval_s:g} s: lengthen it, raise the baud rate, take fewer points or split the line",
-    )
+    for line in found:
+        texts += line_plan(line)
+    return Outcome({"lines": [line.as_data() for line in found]}, lines(texts), all(line.load <= 1 for line in found))
 
 
 async def run(path: Path, environ: Mapping[str, str], world: World, stop: asyncio.Event) -> None:
@@ -125,7 +101,7 @@ class _Shown:
     def take(self, meter: Meter, answers: Sequence[Answer]) -> bool:
         for answer in answers:
             for value in answer.values:
-                head, said = f"{_clock(answer.measured_ms)} {meter.id}/{value.point} ", _said(meter, answer, value)
+                head, said = f"{clock(answer.measured_ms)} {meter.id}/{value.point} ", _said(meter, answer, value)
                 self._show(Text(head + said.zh, head + said.en))
         return True
 
@@ -160,60 +136,6 @@ def status(path: Path, environ: Mapping[str, str]) -> Outcome:
     settings, _ = load_agent(path, environ)
     data: dict[str, Any] = control.ask(app.control_socket(settings.outbox.path), "status", {})
     silent = [name for name, meter in data["meters"].items() if meter["state"] == "silent"]
-    texts = [
-        _connection(data),
-        Text(
-            f"发件箱：{data['unreceipted']} 批待回执，{data['outbox_bytes'] / 1e6:.1f} MB",
-            f"outbox: {data['unreceipted']} batches without receipt, {data['outbox_bytes'] / 1e6:.1f} MB",
-        ),
-        *(Text(f"警报：{alarm}", f"alarm: {alarm}") for alarm in data["alarms"]),
-        *(_meter(name, meter) for name, meter in data["meters"].items()),
-    ]
+    texts = health(data)
     lacking = [name for name, meter in data["meters"].items() if meter.get("no_value")]
-    return Outcome(data, _lines(texts), not silent and not lacking and not data["alarms"])
-
-
-def _connection(data: Mapping[str, Any]) -> Text:
-    if not data["connected"]:
-        return Text("未连接消息代理", "not connected to the broker")
-    if data["silent_since"]:
-        since = _clock(data["silent_since"])
-        return Text(
-            f"已连接消息代理；中心端自 {since} 起没有回执", f"connected; no receipt from the ingester since {since}"
-        )
-    if not data["receipted"]:
-        return Text("已连接消息代理，尚无中心端回执", "connected to the broker; no receipt from the ingester yet")
-    return Text("已连接消息代理，中心端有回执", "connected to the broker; the ingester answers")
-
-
-def _meter(name: str, meter: Mapping[str, Any]) -> Text:
-    missed = sum(meter["missed"].values())
-    counts = f"{meter['read']}/{meter['expected']}"
-    if meter["state"] == "silent":
-        since = _clock(meter["since"])
-        return Text(
-            f"  {name} 自 {since} 起没有应答：{meter['detail']}（{counts}，缺 {missed}）",
-            f"  {name} silent since {since}: {meter['detail']} ({counts} read, {missed} missed)",
-        )
-    last = _clock(meter["last_good"]) if meter["last_good"] else "-"
-    if lacking := meter.get("no_value"):
-        points = ", ".join(f"{point} ({why})" for point, why in lacking["points"].items())
-        more = ", …" if lacking["count"] > len(lacking["points"]) else ""
-        return Text(
-            f"  {name} 有 {lacking['count']} 个测点没有值：{points}{more}；最近 {last}（{counts}，缺 {missed}）",
-            f"  {name} problem: {lacking['count']} points without value: {points}{more};"
-            f" last {last} ({counts} read, {missed} missed)",
-        )
-    return Text(
-        f"  {name} 正常，最近 {last}（{counts}，缺 {missed}）",
-        f"  {name} {meter['state']}, last {last} ({counts} read, {missed} missed)",
-    )
-
-
-def _clock(ms: int) -> str:
-    """Return a time as the clock on the wall shows it, with its offset from UTC."""
-    return datetime.fromtimestamp(ms / 1000, UTC).astimezone().isoformat(" ", "seconds")
-
-
-def _lines(texts: Sequence[Text]) -> Text:
-    return Text("\n".join(text.zh for text in texts), "\n".join(text.en for text in texts))
+    return Outcome(data, lines(texts), not silent and not lacking and not data["alarms"])

@@ -4,10 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
+from agent.port import byte_s
+from agent.refusals import label_of
 from agent.wiring import Line, Meter, Wiring
 from drivers.contract import ExchangeDriver, ExchangeLine, Request
+from metering.text import Text
 
-_BITS_PER_BYTE = 11
 _DEVICE_S = 0.02
 """A serial device thinks this long before it replies, as a rule."""
 _NETWORK_S = 0.005
@@ -15,12 +17,21 @@ _NETWORK_S = 0.005
 
 
 @dataclass(frozen=True)
+class RequestForecast:
+    label: Text
+    """Such as `fc 3, 40 registers at 0x0800`."""
+    takes_s: float
+
+
+@dataclass(frozen=True)
 class MeterForecast:
     meter: str
     interval_s: float
-    requests: tuple[str, ...]
-    """One label per request, such as `fc 3, 40 registers at 0x0800`."""
-    takes_s: float
+    requests: tuple[RequestForecast, ...]
+
+    @property
+    def takes_s(self) -> float:
+        return sum(request.takes_s for request in self.requests)
 
 
 @dataclass(frozen=True)
@@ -28,6 +39,8 @@ class LineForecast:
     line: str
     driver: str
     where: str
+    speed: str
+    """Such as `9600 8N1`; empty on a network."""
     meters: tuple[MeterForecast, ...]
 
     @property
@@ -49,8 +62,8 @@ class LineForecast:
             "line": self.line, "driver": self.driver, "where": self.where, "cycle_s": round(self.cycle_s, 4),
             "load": round(self.load, 4),
             "meters": [
-                {"meter": one.meter, "interval_s": one.interval_s, "requests": list(one.requests),
-                 "takes_s": round(one.takes_s, 4)}
+                {"meter": one.meter, "interval_s": one.interval_s, "takes_s": round(one.takes_s, 4),
+                 "requests": [request.label.en for request in one.requests]}
                 for one in self.meters
             ],
         }  # fmt: skip
@@ -63,25 +76,33 @@ def forecasts(wiring: Wiring) -> list[LineForecast]:
 
 def _line(line: Line) -> LineForecast:
     settings = line.settings
-    where = getattr(settings, "tcp", None) or getattr(settings, "serial", None) or getattr(settings, "url", "")
-    return LineForecast(line.id, line.driver.name, str(where), tuple(_meter(line, meter) for meter in line.meters))
+    where, speed = str(getattr(settings, "url", "")), ""
+    if isinstance(settings, ExchangeLine):
+        where, speed = settings.where, f"{settings.baud} {settings.frame}" if settings.serial is not None else ""
+    return LineForecast(line.id, line.driver.name, where, speed, tuple(_meter(line, meter) for meter in line.meters))
 
 
 def _meter(line: Line, meter: Meter) -> MeterForecast:
-    interval_s = meter.interval_ms / 1000
-    if not isinstance(line.settings, ExchangeLine):
-        return MeterForecast(meter.id, interval_s, (f"{len(meter.plan.points)} values",), _NETWORK_S)
+    """Return a meter's forecast; where its variant is not known yet, of the one that takes longest."""
+    if meter.variants:
+        return max((_meter(line, variant) for variant in meter.variants.values()), key=lambda one: one.takes_s)
+    return MeterForecast(meter.id, meter.interval_ms / 1000, tuple(_requests(line, meter)))
+
+
+def _requests(line: Line, meter: Meter) -> Sequence[RequestForecast]:
+    settings = line.settings
+    if not isinstance(settings, ExchangeLine):
+        count = len(meter.plan.points)
+        return [RequestForecast(Text(f"{count} 个值", f"{count} values"), _NETWORK_S)]
     driver = cast(ExchangeDriver, line.driver)
-    requests = driver.plan(line.settings, meter.plan)
-    takes_s = sum(_exchange_s(request, line.settings, driver.silence_s(line.settings)) for request in requests)
-    return MeterForecast(meter.id, interval_s, labels(requests), takes_s)
-
-
-def labels(requests: Sequence[Request]) -> tuple[str, ...]:
-    return tuple(request.label for request in requests)
+    silence_s = driver.silence_s(settings)
+    return [
+        RequestForecast(label_of(request), _exchange_s(request, settings, silence_s))
+        for request in driver.plan(settings, meter.plan)
+    ]
 
 
 def _exchange_s(request: Request, line: ExchangeLine, silence_s: float) -> float:
     if line.serial is None:
         return silence_s + _NETWORK_S
-    return silence_s + _DEVICE_S + (request.request_bytes + request.reply_bytes) * _BITS_PER_BYTE / line.baud
+    return silence_s + _DEVICE_S + (request.request_bytes + request.reply_bytes) * byte_s(line)

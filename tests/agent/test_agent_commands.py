@@ -10,7 +10,7 @@ import pytest
 
 from agent import app, commands
 from agent.books import OutboxSettings
-from agent.counters import MeterCounters
+from agent.counters import LineCounters, MeterCounters
 from agent.outbox import open_outbox
 from link import control
 from metering.errors import NotRunning, SettingsFaults, StoreBusy
@@ -47,9 +47,10 @@ def test_plan_warns_of_a_line_that_cannot_keep_its_intervals(agent_file: AgentFi
     path = agent_file("a: {driver: modbus, serial: /dev/ttyUSB0, baud: 1200}", meters)
     outcome = commands.plan(path, {})
     assert not outcome.fine
-    assert "warning: a needs" in outcome.text.say("en")
-    assert "interval of 1 s" in outcome.text.say("en")
-    assert commands.check(path, {}).data["too_slow"] == ["a"]
+    assert re.search(r"warning: line a needs \d\.\d s for a 1 s cycle: lengthen", outcome.text.say("en"))
+    assert "间隔只有 1 s" in outcome.text.say("zh")
+    checked = commands.check(path, {})
+    assert (checked.data["too_slow"], checked.fine) == (["a"], False)
 
 
 def test_status_without_a_running_agent_says_so(agent_file: AgentFile) -> None:
@@ -114,7 +115,7 @@ async def test_status_names_points_without_a_value_as_a_problem(
     async def answer(_: dict[str, Any]) -> dict[str, Any]:
         return {
             "connected": True, "silent_since": None, "receipted": 1, "unreceipted": 0, "outbox_bytes": 0,
-            "alarms": [], "meters": {"m1": meter.report()},
+            "alarms": [], "meters": {"m1": meter.report()}, "lines": {"a": LineCounters().report()},
         }  # fmt: skip
 
     (path.parent / "data").mkdir(exist_ok=True)

@@ -1,0 +1,168 @@
+"""What the technician's commands say, in both languages, at 100 columns."""
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+from unicodedata import east_asian_width
+
+from agent.forecast import LineForecast
+from metering.text import Text
+
+COLUMNS = 100
+
+
+def line_plan(line: LineForecast) -> list[Text]:
+    at = f"{line.driver}, {line.where}" + (f", {line.speed}" if line.speed else "")
+    texts = [
+        Text(f"线路 {line.line}（{at}）", f"line {line.line} ({at})"),
+        Text(
+            f"  读一遍约 {line.cycle_s:.2f} s，最短间隔 {line.shortest_interval_s:g} s，占用 {line.load:.0%}",
+            f"  about {line.cycle_s:.2f} s a cycle, shortest interval {line.shortest_interval_s:g} s,"
+            f" {line.load:.0%} busy",
+        ),
+    ]
+    if line.load > 1:
+        texts.append(too_slow(line))
+    for meter in line.meters:
+        many = "" if len(meter.requests) == 1 else "s"
+        texts.append(
+            Text(
+                f"  {meter.meter}：每 {meter.interval_s:g} s，{len(meter.requests)} 个请求，{meter.takes_s:.3f} s",
+                f"  {meter.meter}: every {meter.interval_s:g} s, {len(meter.requests)} request{many},"
+                f" {meter.takes_s:.3f} s",
+            )
+        )
+        texts += [
+            Text(f"{request.takes_s:12.3f} s  {request.label.zh}", f"{request.takes_s:12.3f} s  {request.label.en}")
+            for request in meter.requests
+        ]
+    return [Text(fold(text.zh), fold(text.en)) for text in texts]
+
+
+def too_slow(line: LineForecast) -> Text:
+    return Text(
+        f"  警告：线路 {line.line} 读一遍要 {line.cycle_s:.1f} s，间隔只有 {line.shortest_interval_s:g} s："
+        "请加长间隔、提高波特率、减少测点或分成两条线路",
+        f"  warning: line {line.line} needs {line.cycle_s:.1f} s for a {line.shortest_interval_s:g} s cycle:"
+        " lengthen the interval, raise the baud rate, take fewer points or split the line",
+    )
+
+
+def health(data: Mapping[str, Any]) -> list[Text]:
+    """Return what the status of a running agent says."""
+    return [
+        _connection(data),
+        Text(
+            f"发件箱：{data['unreceipted']} 批待回执，{data['outbox_bytes'] / 1e6:.1f} MB",
+            f"outbox: {data['unreceipted']} batches without receipt, {data['outbox_bytes'] / 1e6:.1f} MB",
+        ),
+        *(Text(f"警报：{alarm}", f"alarm: {alarm}") for alarm in data["alarms"]),
+        *(_line_health(name, line) for name, line in data["lines"].items()),
+        *(text for name, meter in data["meters"].items() for text in _meter_health(name, meter)),
+    ]
+
+
+def _connection(data: Mapping[str, Any]) -> Text:
+    if not data["connected"]:
+        return Text("未连接消息代理", "not connected to the broker")
+    if data["silent_since"]:
+        since = clock(data["silent_since"])
+        return Text(
+            f"已连接消息代理；中心端自 {since} 起没有回执", f"connected; no receipt from the ingester since {since}"
+        )
+    if not data["receipted"]:
+        return Text("已连接消息代理，尚无中心端回执", "connected to the broker; no receipt from the ingester yet")
+    return Text("已连接消息代理，中心端有回执", "connected to the broker; the ingester answers")
+
+
+def _line_health(name: str, line: Mapping[str, Any]) -> Text:
+    used = f"{line.get('utilisation', 0):.0%}"
+    cycle, opened, overruns = f"{line.get('cycle_s', 0):.2f} s", line.get("opened", 0), line.get("overruns", 0)
+    problem = f": {line['problem']}" if line.get("problem") else ""
+    return Text(
+        f"线路 {name}：{'已打开' if line['state'] == 'open' else '未打开'}，占用 {used}，读一遍 {cycle}，"
+        f"打开过 {opened} 次，来不及 {overruns} 次，过期报文 {line.get('stale_frames', 0)}{problem}",
+        f"line {name}: {line['state']}, {used} busy, {cycle} a cycle, opened {opened} times, {overruns} overruns,"
+        f" {line.get('stale_frames', 0)} stale frames{problem}",
+    )
+
+
+def _meter_health(name: str, meter: Mapping[str, Any]) -> list[Text]:
+    """Return what a meter's status says: how it is, its counts, and what was found out about it."""
+    texts = [_meter(name, meter)]
+    trip = meter.get("round_trip_ms")
+    faults = ", ".join(f"{cause} {count}" for cause, count in meter.get("failures", {}).items())
+    codes = ", ".join(f"{code}: {count}" for code, count in meter.get("exceptions", {}).items())
+    told = [f"ok {meter.get('ok', 0)}"]
+    told += [faults] if faults else []
+    told += [f"exceptions {codes}"] if codes else []
+    told += [f"{word} {meter[word]}" for word in ("stale", "retries", "disbelieved", "backfilled") if meter.get(word)]
+    told += [f"{trip[0]:g} / {trip[1]:g} ms"] if trip else []
+    texts.append(Text(f"    {'; '.join(told)}", f"    {'; '.join(told)}"))
+    if meter.get("identity") or meter.get("variant"):
+        found = ({"variant": meter["variant"]} if meter.get("variant") else {}) | meter.get("identity", {})
+        said = ", ".join(f"{key} {value}" for key, value in found.items())
+        texts.append(Text(f"    {said}", f"    {said}"))
+    if meter.get("replaced"):
+        before, now = meter["replaced"]
+        texts.append(
+            Text(
+                f"    表号由 {before} 变为 {now}：换表了吗？",
+                f"    serial number was {before}, is {now}: meter replaced?",
+            )
+        )
+    for point, why in meter.get("forbidden", {}).items():
+        texts.append(
+            Text(f"    {point} 被仪表拒绝，不再询问：{why}", f"    {point} is refused, no longer asked for: {why}")
+        )
+    return [Text(fold(text.zh), fold(text.en)) for text in texts]
+
+
+def _meter(name: str, meter: Mapping[str, Any]) -> Text:
+    missed = sum(meter["missed"].values())
+    counts = f"{meter['read']}/{meter['expected']}"
+    if meter["state"] == "silent":
+        since = clock(meter["since"])
+        return Text(
+            f"  {name} 自 {since} 起没有应答：{meter['detail']}（{counts}，缺 {missed}）",
+            f"  {name} silent since {since}: {meter['detail']} ({counts} read, {missed} missed)",
+        )
+    last = clock(meter["last_good"]) if meter["last_good"] else "-"
+    if lacking := meter.get("no_value"):
+        points = ", ".join(f"{point} ({why})" for point, why in lacking["points"].items())
+        more = ", …" if lacking["count"] > len(lacking["points"]) else ""
+        return Text(
+            f"  {name} 有 {lacking['count']} 个测点没有值：{points}{more}；最近 {last}（{counts}，缺 {missed}）",
+            f"  {name} problem: {lacking['count']} points without value: {points}{more};"
+            f" last {last} ({counts} read, {missed} missed)",
+        )
+    return Text(
+        f"  {name} 正常，最近 {last}（{counts}，缺 {missed}）",
+        f"  {name} {meter['state']}, last {last} ({counts} read, {missed} missed)",
+    )
+
+
+def clock(ms: int) -> str:
+    """Return a time as the clock on the wall shows it, with its offset from UTC."""
+    return datetime.fromtimestamp(ms / 1000, UTC).astimezone().isoformat(" ", "seconds")
+
+
+def lines(texts: Sequence[Text]) -> Text:
+    return Text("\n".join(text.zh for text in texts), "\n".join(text.en for text in texts))
+
+
+def fold(line: str, columns: int = COLUMNS) -> str:
+    """Return a line in rows of at most `columns`, a Chinese character counting two, each row indented as the first."""
+    indent = " " * (len(line) - len(line.lstrip()) + 2)
+    rows, width = [""], 0
+    for word in re.findall(r"\s*[^\s\u3000-\uffef]+|\s*[\u3000-\uffef]", line):
+        wide = sum(2 if east_asian_width(char) in "WF" else 1 for char in word)
+        if width + wide > columns and rows[-1].strip():
+            word = indent + word.lstrip()
+            wide = sum(2 if east_asian_width(char) in "WF" else 1 for char in word)
+            rows.append("")
+            width = 0
+        rows[-1] += word
+        width += wide
+    return "\n".join(rows)

@@ -50,7 +50,9 @@ class Cjt188Driver:
         lenient = profile.meter.get("checksum") == "lenient"
         frame = Frame.of(reply, lenient=lenient)
         told = Cjt188Meter.model_validate({**profile.meter, "number": frame.number})
-        places = {**profile.identity, **profile.points}
+        places = dict(profile.points) | {
+            name: at for name, at in profile.identity.items() if name not in profile.points
+        }
         read = self._read(
             MeterPlan("", told.model_dump(), profile, places), told, frame.data[2] if frame.data[2:] else 0
         )

@@ -1,13 +1,16 @@
 """What the drivers' tests share: profiles, plans, and replies composed without any driver's code."""
 
+import asyncio
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import pytest
 
 from drivers.catalogue import driver
-from drivers.contract import MeterPlan, Request
+from drivers.contract import MeterPlan, Request, Send, Value
+from link.world import Channel
+from metering.errors import MeterSilent
 from metering.profile import Profile
 
 
@@ -74,3 +77,26 @@ def rtu_reply() -> Callable[[bytes, bytes], bytes]:
         return body + crc16(body)
 
     return reply
+
+
+@pytest.fixture
+def asked() -> Callable[[Channel, Request], Awaitable[Sequence[Value]]]:
+    """Ask a device and return the values of its answer, as a line owner does: dialogues, silence and a time-out."""
+
+    async def ask(channel: Channel, request: Request, timeout_s: float = 2.0) -> Sequence[Value]:
+        frame: bytes = request.request()
+        while True:
+            await asyncio.sleep(0.005)
+            await channel.write(frame)
+            received = b""
+            while request.length_of(received) is None:
+                data = await channel.read(timeout_s)
+                if not data:
+                    raise MeterSilent(received.hex())
+                received += data
+            step = request.decode(received[: request.length_of(received)])
+            if not isinstance(step, Send):
+                return step
+            frame = step.frame
+
+    return ask

@@ -7,6 +7,9 @@ need mosquitto mosquitto
 need chromium chromium
 need strace strace
 need systemd-analyze systemd
+need gcc "gcc libc6-dev"
+need socat socat
+[ -e /usr/include/modbus/modbus.h ] || missing="$missing libmodbus-dev"
 fc-list :lang=zh 2>/dev/null | grep -q . || missing="$missing fontconfig fonts-noto-cjk"
 [ -n "$missing" ] || exit 0
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then

@@ -117,6 +117,8 @@ class _Wirer:
         if "serial" in given:
             for profile in profiles.values():
                 given = {**profile.line, **given}
+        if "pki" in driver.line_model.model_fields:
+            given.setdefault("pki", self._settings.outbox.path.parent / "opcua")
         if "driver" not in driver.line_model.model_fields:
             given.pop("driver", None)
         line = self._checked(driver.line_model, ("lines", id_), given)

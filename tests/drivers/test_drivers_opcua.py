@@ -16,14 +16,16 @@ from asyncua.server.server import Server
 from drivers.catalogue import driver
 from drivers.contract import MeterPlan, Session
 from drivers.opcua.bounded import BoundedClient
-from drivers.opcua.driver import OpcUaSession
+from drivers.opcua.session import OpcUaSession
+from drivers.opcua.settings import OpcUaLine
+from link.real_world import RealWorld
 from metering.errors import MeterUnreachable
 from metering.profile import Profile
 from metering.reading import Quality
 from settings.profiles import load_profile
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-WHEN = datetime(2026, 1, 2, 3, 4, 5, 678000, tzinfo=UTC)
+WHEN = datetime.now(UTC).replace(microsecond=678000)
 
 
 def plan_of(**addresses: str) -> MeterPlan:
@@ -37,7 +39,7 @@ def plan_of(**addresses: str) -> MeterPlan:
 def opened(url: str, timeout: str = "2 s", **more: Any) -> AbstractAsyncContextManager[Session]:
     opcua = driver("opcua")
     line = opcua.line_model.model_validate({"driver": "opcua", "url": url, "timeout": timeout, **more})
-    session: AbstractAsyncContextManager[Session] = opcua.open(line)  # type: ignore[attr-defined]
+    session: AbstractAsyncContextManager[Session] = opcua.open(line, RealWorld())  # type: ignore[attr-defined]
     return session
 
 
@@ -240,9 +242,11 @@ async def test_a_channel_is_renewed_before_it_ends(plant: Plant) -> None:
     client = BoundedClient(plant.url, 2.0)
     client.secure_channel_timeout = 200
     try:
-        await client.open(None, None)
+        await client.reach([("127.0.0.1", plant.server.bserver.port)])
+        await client.create_session()
+        await client.activate_session()
         tokens = set()
-        session = OpcUaSession(client, plant.url, 2.0)
+        session = OpcUaSession(client, OpcUaLine(driver="opcua", url=plant.url), RealWorld())
         for _ in range(4):
             assert (await session.read(plan_of(mass="ns=2;s=mass")))[0].value == 1.0
             tokens.add(client.uaclient.protocol._connection.security_token.TokenId)

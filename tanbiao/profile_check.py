@@ -23,6 +23,11 @@ from settings.syntax import Keys
 
 ORDERS = ("ABCD", "CDAB", "BADC", "DCBA")
 TYPES = ("u16", "i16", "u32", "i32", "f32", "u64", "i64", "f64")
+LIKELY_FACTORS = {sign * Decimal(10) ** power for power in range(-9, 10) for sign in (1, -1)} | {
+    Decimal(3600),
+    Decimal(60),
+}
+"""By how much a scale is off where it is: a power of ten, the sign, hours for seconds."""
 ROLLOVER_UNKNOWN = "rollover"
 """A counter without digits, modulus or a float's resolution says this word in `doc`: then nobody forgot."""
 
@@ -218,7 +223,8 @@ def _changes(
     """Yield the slips of the pen, the likeliest first: each alone, then order and type together."""
     if isinstance(came, float) and isinstance(expected, float) and came and expected:
         factor = Decimal(repr(expected)) / Decimal(repr(came))
-        yield {"scale": (point.scale * factor).normalize()}
+        if factor in LIKELY_FACTORS:
+            yield {"scale": (point.scale * factor).normalize()}
     yield from ({"order": order} for order in ORDERS)
     if isinstance(point.address, int):
         yield from ({"address": point.address + step} for step in (-1, 1) if point.address + step >= 0)

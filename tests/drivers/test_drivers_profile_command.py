@@ -1,0 +1,218 @@
+"""`tanbiao profile`: a stranger with a new meter writes a file, and hears exactly what is wrong with it."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from ruamel.yaml import YAML
+from typer.testing import CliRunner
+
+from settings.profiles import list_profiles, profile_path
+from tanbiao.profile_cli import app
+from tanbiao.profile_schema import profile_schema
+
+GOOD = """
+vendor: Acme
+model: EM-1
+kind: electricity
+protocol: modbus
+line: {baud: 9600, frame: 8N1}
+defaults: {fc: 3, type: f32, order: ABCD}
+points:
+  energy_import: {address: 0x0100, type: u32, scale: 0.01, unit: kWh, role: counter, digits: 6}
+  power:         {address: 0x0102, unit: kW, role: gauge}
+vectors:
+  - registers: {0x0100: "000F423F", 0x0102: "42F6E979"}
+    expect: {energy_import: 9999.99, power: 123.456}
+source: {title: EM-1 manual, page: 12}
+status: manual
+"""
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Callable[..., tuple[int, dict[str, Any]]]:
+    """Test the good file with something replaced; return the exit code and the answer."""
+
+    def test(old: str = "", new: str = "") -> tuple[int, dict[str, Any]]:
+        assert old in GOOD
+        file = tmp_path / "em1.yaml"
+        file.write_text(GOOD.replace(old, new, 1) if old else GOOD, encoding="utf-8")
+        result = CliRunner().invoke(app, ["test", str(file), "--json"])
+        return result.exit_code, json.loads(result.stdout)
+
+    return test
+
+
+def hints(answer: dict[str, Any]) -> dict[str, str]:
+    return {each["point"]: each["hint"] for profile in answer["profiles"] for vector in profile["vectors"]
+            for each in vector["points"] if not each["good"]}  # fmt: skip
+
+
+def test_a_good_file_is_good(run: Callable[..., Any]) -> None:
+    code, answer = run()
+    assert code == 0
+    assert answer["faults"] == []
+    assert answer["profiles"][0]["warnings"] == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "point", "hint"),
+    [
+        ("order: ABCD", "order: CDAB", "power", "order: ABCD"),
+        ("scale: 0.01", "scale: 0.1", "energy_import", "scale: 0.01"),
+        ("address: 0x0100", "address: 0x0101", "energy_import", "address: 0x0100 (256)"),
+        ("address: 0x0102", "address: 0x0103", "power", "address: 0x0102 (258)"),
+        ("type: u32, ", "", "energy_import", "type: u32"),
+        ("address: 0x0100", "address: 40257", "energy_import", "address: 0x0100 (256)"),
+    ],
+)
+def test_a_slip_that_a_vector_shows_is_named(
+    run: Callable[..., Any], old: str, new: str, point: str, hint: str
+) -> None:
+    code, answer = run(old, new)
+    assert code == 1
+    assert answer["faults"] == []
+    assert hint in hints(answer)[point]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "place", "said"),
+    [
+        ("type: u32", "type: uint32", ":9:3:", "u32"),
+        ("unit: kWh", "unit: kwhh", ":9:", "kWh"),
+        ("role: gauge", "rolle: gauge", ":10:", "role"),
+        ("points:\n", "point:\n", ":8:1:", "points"),
+        ("role: counter", "role: count", ":9:", "counter"),
+        ("expect: {energy_import", "expect: {energy_inport", ":13:", "energy_import"),
+        ("baud: 9600", "bauds: 9600", ":6:", "baud"),
+        ("protocol: modbus", "protocol: modbuss", ":5:", "modbus"),
+        ('vectors:\n  - registers: {0x0100: "000F423F", 0x0102: "42F6E979"}\n'
+         "    expect: {energy_import: 9999.99, power: 123.456}\n", "", "em1.yaml:", "vectors"),
+        ("digits: 6", "digits: 6, valid: [10, 1]", ":9:", "10"),
+        ("expect: {energy_import: 9999.99, power: 123.456}", "expect: {}", ":12:", "expect"),
+    ],
+)  # fmt: skip
+def test_a_fault_has_its_place_and_what_was_meant(
+    run: Callable[..., Any], old: str, new: str, place: str, said: str
+) -> None:
+    code, answer = run(old, new)
+    assert code == 78
+    assert place in answer["faults"][0]
+    assert said in answer["faults"][0]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("digits: 6", "resettable: true, digits: 6", "reset"),
+        (", digits: 6", "", "rollover"),
+        ("unit: kWh, role: counter", "unit: kW, role: counter", "kW"),
+        ("unit: kW, role: gauge", "unit: kWh, role: gauge", "counter"),
+        ("digits: 6", "resolution: ulp", "ulp"),
+    ],
+)
+def test_what_is_doubtful_is_a_warning(run: Callable[..., Any], old: str, new: str, said: str) -> None:
+    code, answer = run(old, new)
+    assert code == 0
+    assert any(said in warning for warning in answer["profiles"][0]["warnings"])
+
+
+def test_a_rollover_nobody_documents_is_said_and_warned_of_no_more(run: Callable[..., Any]) -> None:
+    _, answer = run("digits: 6", "doc: rollover not documented")
+    assert answer["profiles"][0]["warnings"] == []
+
+
+def test_bytes_a_driver_refuses_are_told(run: Callable[..., Any]) -> None:
+    code, answer = run('registers: {0x0100: "000F423F", 0x0102: "42F6E979"}',
+                       'reply: "01 03 04 00 0F 42 3F 00 00", address: 0x0100')  # fmt: skip
+    assert code in (1, 78)
+    assert answer["faults"] or answer["profiles"][0]["vectors"][0]["error"]
+
+
+def test_a_missing_file_or_model_is_a_fault() -> None:
+    for name in ("nowhere.yaml", "eastron/sdm631"):
+        assert CliRunner().invoke(app, ["test", name]).exit_code == 78
+
+
+def test_people_read_the_same_as_scripts(tmp_path: Path) -> None:
+    file = tmp_path / "em1.yaml"
+    file.write_text(GOOD.replace("order: ABCD", "order: CDAB"), encoding="utf-8")
+    result = CliRunner().invoke(app, ["test", str(file)])
+    assert result.exit_code == 1
+    assert f"{file}:13:" in result.stdout
+    assert "order: ABCD" in result.stdout
+
+
+def test_the_list_is_found_by_maker_kind_and_protocol_in_either_language() -> None:
+    def found(*arguments: str) -> list[str]:
+        return [each["id"] for each in json.loads(CliRunner().invoke(app, ["list", "--json", *arguments]).stdout)]
+
+    assert found("正泰") == found("CHINT") == ["chint/dtsu666"]
+    assert found("weidm") == ["janitza/umg96rm-e"]
+    assert "fuxin/gas-turbine" in found("--kind", "gas", "--protocol", "modbus")
+    assert found() == list_profiles()
+    assert CliRunner().invoke(app, ["list", "no-such-maker"]).exit_code == 1
+
+
+def test_the_list_fits_a_hundred_columns() -> None:
+    lines = CliRunner().invoke(app, ["list"]).stdout.splitlines()
+    assert max(len(line) for line in lines if "profile" not in line and ";" not in line) <= 100
+
+
+@pytest.mark.parametrize("name", ["chint/dtsu666", "schneider/ion6200", "siemens/pac2200", "tuf/tuf-2000"])
+def test_a_model_shows_what_one_knows_of_it(name: str) -> None:
+    result = CliRunner().invoke(app, ["show", name])
+    assert result.exit_code == 0
+    assert "counter" in result.stdout
+    assert json.loads(CliRunner().invoke(app, ["show", name, "--json"]).stdout)["model"]
+
+
+SCHEMA = profile_schema()
+
+
+@pytest.mark.parametrize("name", list_profiles())
+def test_every_shipped_profile_is_valid_by_the_schema(name: str) -> None:
+    given = YAML(typ="safe").load(profile_path(name).read_text("utf-8"))
+    jsonschema.Draft202012Validator(SCHEMA).validate(json.loads(json.dumps(given, default=str)))
+
+
+@pytest.mark.parametrize("wrong", [{"kind": "electric"}, {"model": None}, {"pionts": {}}, {"status": "good"}])
+def test_the_schema_refuses_what_the_model_refuses(wrong: dict[str, Any]) -> None:
+    given = {**YAML(typ="safe").load(GOOD), **wrong}
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.Draft202012Validator(SCHEMA).validate(json.loads(json.dumps(given, default=str)))
+
+
+def test_the_schema_says_what_each_field_is() -> None:
+    assert "zero" not in SCHEMA["description"]
+    assert SCHEMA["$defs"]["ProfilePoint"]["properties"]["scale"]["description"]
+    assert SCHEMA["properties"]["side"]["description"]
+
+
+@pytest.mark.external
+def test_the_schema_in_docs_is_current() -> None:
+    """`tanbiao profile schema > docs/schemas/profile.json` renews it."""
+    assert json.loads(Path("docs/schemas/profile.json").read_text("utf-8")) == SCHEMA
+
+
+@pytest.mark.external
+@pytest.mark.parametrize("page", ["docs/profiles.md", "docs/profiles.zh.md"])
+def test_the_pages_table_of_models_is_current(page: str) -> None:
+    """`tanbiao profile list --markdown` prints it."""
+    rows = [line for line in Path(page).read_text("utf-8").splitlines() if line.startswith("| `")]
+    assert rows == CliRunner().invoke(app, ["list", "--markdown"]).stdout.splitlines()
+
+
+@pytest.mark.external
+@pytest.mark.parametrize("page", ["docs/profiles.md", "docs/profiles.zh.md"])
+def test_the_worked_example_of_the_page_passes(page: str, tmp_path: Path) -> None:
+    text = Path(page).read_text("utf-8")
+    example = text.split("```yaml\n# yaml-language-server")[1].split("```")[0]
+    file = tmp_path / "example.yaml"
+    file.write_text("#" + example, encoding="utf-8")
+    result = CliRunner().invoke(app, ["test", str(file), "--json"])
+    assert result.exit_code == 0
+    assert json.loads(result.stdout)["profiles"][0]["warnings"] == []

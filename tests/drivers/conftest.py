@@ -83,10 +83,10 @@ def rtu_reply() -> Callable[[bytes, bytes], bytes]:
 def asked() -> Callable[[Channel, Request], Awaitable[Sequence[Value]]]:
     """Ask a device and return the values of its answer, as a line owner does: dialogues, silence and a time-out."""
 
-    async def ask(channel: Channel, request: Request, timeout_s: float = 2.0) -> Sequence[Value]:
+    async def ask(channel: Channel, request: Request, timeout_s: float = 2.0, silence_s: float = 0.0) -> Sequence[Value]:
         frame: bytes = request.request()
         while True:
-            await asyncio.sleep(0.005)
+            await asyncio.sleep(silence_s)
             await channel.write(frame)
             received = b""
             while request.length_of(received) is None:

@@ -114,7 +114,7 @@ async def opened(line: ExchangeLine) -> Channel:
     return await RealWorld().open_tcp(host, int(port), 2.0)
 
 
-Asked = Callable[[Channel, Request], Awaitable[Sequence[Value]]]
+Asked = Callable[..., Awaitable[Sequence[Value]]]
 
 
 @pytest.mark.parametrize("kind", ["tcp_line", "rtu_line"])
@@ -125,7 +125,7 @@ async def test_libmodbus_is_read_correctly(kind: str, gap: int, request: pytest.
     channel = await opened(line)
     try:
         for read in plan(line, profile, {**profile.points, **profile.identity}):
-            for value in await asked(channel, read):
+            for value in await asked(channel, read, silence_s=0.005):
                 _, expected = (TEXTS | NUMBERS)[value.point]
                 found = value.text if value.point in TEXTS else value.value
                 assert found == expected, value
@@ -152,7 +152,7 @@ async def test_f24_a_forbidden_register_is_found_by_halving(
         while left:
             each = left.pop()
             try:
-                read |= {value.point: value.value for value in await asked(channel, each)}
+                read |= {value.point: value.value for value in await asked(channel, each, silence_s=0.005)}
             except MeterRefused as error:
                 codes.add(error.code)
                 left += each.halves()

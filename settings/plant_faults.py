@@ -33,6 +33,7 @@ _ON: Mapping[FaultKind, frozenset[str]] = {
     "swapped": frozenset({"modbus-tcp/*", "modbus-rtu/*", "modbus-ascii/*"}),
     "length": frozenset({"modbus-tcp/*", "modbus-rtu/*", "modbus-ascii/*", "dlt645/*", "cjt188/*", "mbus/*"}),
     "nibble": frozenset({"modbus-tcp/*", "modbus-rtu/*", "modbus-ascii/*", "dlt645/*", "cjt188/*", "mbus/*", "iec62056/*"}),
+    "foreign": frozenset({"modbus-tcp/*", "modbus-rtu/*", "modbus-ascii/*", "dlt645/*", "cjt188/*", "mbus/*"}),
     "vanish": frozenset({"*/serial"}),
     "permission": frozenset({"*/serial"}),
     "echo": frozenset({"*/serial", "*/tcp"}),

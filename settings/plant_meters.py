@@ -164,8 +164,12 @@ class PlantMeter(Strict):
     """Modbus: the most registers it answers in one reply; more is exception 3."""
     forbidden: list[int | tuple[int, int]] = []
     """Modbus: registers, or first and last of some, that are exception 2."""
-    max_data: int = Field(default=196, ge=1, le=196)
-    """DL/T 645: the most bytes of data in one frame; a longer answer comes in several."""
+    max_data: int = Field(default=190, ge=1, le=230)
+    """DL/T 645, M-Bus: the most bytes of data in one frame; a longer answer comes in several."""
+    mode: Literal["A", "B", "C"] = "C"
+    """IEC 62056-21: A data at once, B data at once at `fast`, C after an acknowledgement at `fast`."""
+    fast: Literal[300, 600, 1200, 2400, 4800, 9600, 19200] = 9600
+    """IEC 62056-21: the speed the meter proposes, baud."""
     whole_values: bool = False
     """Modbus: whether a read that begins or ends inside a value is exception 2, as with some makers."""
 

@@ -3,8 +3,11 @@
 from collections.abc import Callable, Sequence
 
 from settings.plant import PlantLine
+from simulators.cjt188 import Cjt188Bus
 from simulators.dlt645 import Dlt645Bus
 from simulators.faults import Faults
+from simulators.iec62056 import Iec62056Bus
+from simulators.mbus import MBusBus
 from simulators.meters import Meter
 from simulators.modbus_ascii import AsciiBus
 from simulators.modbus_rtu import RtuBus
@@ -18,7 +21,12 @@ _MODBUS: dict[str, Callable[[list[ModbusUnit]], Bus]] = {
     "modbus-rtu": RtuBus,
     "modbus-ascii": AsciiBus,
 }
-_SERIAL: dict[str, Callable[[Sequence[Meter], Faults, ServedLog], Bus]] = {"dlt645": Dlt645Bus}
+_SERIAL: dict[str, Callable[[Sequence[Meter], Faults, ServedLog], Bus]] = {
+    "dlt645": Dlt645Bus,
+    "cjt188": Cjt188Bus,
+    "mbus": MBusBus,
+    "iec62056": Iec62056Bus,
+}
 
 
 def bus_of(line: PlantLine, meters: Sequence[Meter], faults: Faults, served: ServedLog) -> Bus:

@@ -14,7 +14,7 @@ from simulators.forms import FormOf, Spot, spot
 DEFAULT_IDLE = 0.4
 """Share of the full consumption when nothing is produced."""
 DEFAULT_FULL: tuple[tuple[str, str], ...] = (
-    ("kWh", "80"), ("m3", "60"), ("kg", "200"), ("kvarh", "25"), ("kVAh", "85"), ("h", "1"), ("GJ", "0.8"),
+    ("kWh", "80"), ("m3", "60"), ("kg", "200"), ("kvarh", "25"), ("h", "1"), ("GJ", "0.8"),
 )  # fmt: skip
 """Full consumption an hour of a counter whose unit is like one of these."""
 EXPORTED = Decimal(1234)

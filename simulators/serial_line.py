@@ -29,6 +29,8 @@ CHUNK_S = 0.008
 """Bytes of this time are handed over together, as a USB adapter does."""
 MOST = 4096
 WATCH_S = 0.05
+CHANGE_S = 0.25
+"""What a station waits before it goes on at another speed (IEC 62056-21, 6.5: 200 to 1500 ms)."""
 _SPEEDS = {
     getattr(termios, f"B{baud}"): baud
     for baud in (300, 600, 1200, 2400, 4800, 9600, 19200, 38400, 57600, 115200)
@@ -100,8 +102,12 @@ class Pace:
                 await self._bytes(timer, reply.frame, start, put)
                 if isinstance(reply, Reply) and reply.goes_on is not None:
                     await self._endless(timer, reply.goes_on, start + len(reply.frame) * self.byte_s, put)
-        if isinstance(reply, Reply) and reply.baud is not None:
+        if not isinstance(reply, Reply):
+            return
+        if reply.baud is not None:
             self.baud = reply.baud
+        if reply.then is not None:
+            await self.send(reply.then, asyncio.get_running_loop().time() + CHANGE_S, put)
 
     async def _bytes(
         self, timer: Timer, frame: bytes, start: float, put: Callable[[bytes], Awaitable[None] | None]

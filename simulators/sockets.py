@@ -97,7 +97,7 @@ class TcpServer:
         reply = self._bus.answer(request)
         if reply is None:
             return
-        if reply.delay_s or not isinstance(reply, Reply) or reply.abort or reply.goes_on is not None:
+        if reply.delay_s or not isinstance(reply, Reply) or reply.abort or reply.goes_on or reply.then:
             self._group.create_task(_send_oddly(writer, reply))
         else:
             writer.write(reply.frame)
@@ -120,6 +120,8 @@ async def _send_oddly(writer: asyncio.StreamWriter, reply: Heard) -> None:
     _put(writer, reply.frame)
     if not isinstance(reply, Reply):
         return
+    if reply.then is not None:
+        await _send_oddly(writer, reply.then)
     if reply.abort:
         await asyncio.sleep(WATCH_S)
         _reset(writer)

@@ -196,7 +196,7 @@ class Desk:
     def plan(self, places: Mapping[str, Place]) -> MeterPlan:
         number = self.meter.settings.digits
         own = {"modbus": {"unit": self.meter.settings.unit}, "dlt645": {"number": number.zfill(12)},
-               "cjt188": {"number": number.zfill(14)}, "mbus": {"address": self.meter.settings.unit},
+               "cjt188": {"number": number.zfill(14)}, "mbus": {"primary": self.meter.settings.unit},
                "iec62056": {}}[self.profile.protocol]  # fmt: skip
         address = self.driver.meter_model.model_validate({**self.profile.meter, **own}).model_dump()
         return MeterPlan("m", address, self.profile, places)
@@ -232,7 +232,10 @@ class Desk:
         waiting = bytearray(frame)
         request = self.bus.cut(waiting)
         reply = self.bus.answer(request) if request is not None else None
-        return reply.frame if reply else b""
+        said = b""
+        while reply is not None:
+            said, reply = said + reply.frame, reply.then
+        return said
 
     def probe(self, name: str, place: Place) -> Value | None:
         """Return what is found at a probe; None where the meter says there is nothing."""

@@ -24,7 +24,7 @@ def test_the_plant_of_the_demo_is_right() -> None:
 
 
 def test_the_sample_plant_is_right() -> None:
-    assert set(read_plant(SAMPLE).meters) == {"feeder", "compressor", "pump", "workshop"}
+    assert set(read_plant(SAMPLE).meters) == {"feeder", "compressor", "pump", "optical", "workshop"}
 
 
 @pytest.mark.parametrize("section", [PlantSettings, Shift, PlantLine, PlantMeter, PlantFault])

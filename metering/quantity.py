@@ -149,8 +149,8 @@ def _ratio(symbol: str, above: Unit, below: Unit) -> Unit:
 
 
 def _nearest(name: str) -> str:
-    near = difflib.get_close_matches(name, _ATOMS, n=1, cutoff=0.5)
-    near = near or [atom for atom in _ATOMS if atom.lower() == name.lower()]
+    near = [atom for atom in _ATOMS if atom.lower() == name.lower()]
+    near = near or difflib.get_close_matches(name, _ATOMS, n=1, cutoff=0.5)
     return f" ({near[0]}?)" if near else ""
 
 

@@ -40,11 +40,20 @@ def _faults(place: Place, profile: Profile) -> Iterator[Text]:
     yield from _pattern_faults(place, type_name)
 
 
+_ELSEWHERE = {
+    "uint16": ["u16"], "word": ["u16"], "int16": ["i16"], "int": ["i16"], "short": ["i16"],
+    "uint32": ["u32"], "dword": ["u32"], "int32": ["i32"], "dint": ["i32"], "long": ["i32"],
+    "uint64": ["u64"], "int64": ["i64"], "float": ["f32"], "float32": ["f32"], "real": ["f32"],
+    "float64": ["f64"], "double": ["f64"], "string": ["str20"], "bcd": ["bcd8"],
+}  # fmt: skip
+"""What manuals and other programs call our types."""
+
+
 def _unknown_type(type_name: str) -> Text:
     if not type_name:
         return Text("没有写 type，默认值里也没有", "there is no type, and none among the defaults")
     names = ", ".join((*TYPES[:-1], "strN"))
-    near = difflib.get_close_matches(type_name, TYPES, n=1)
+    near = _ELSEWHERE.get(type_name.lower()) or difflib.get_close_matches(type_name, TYPES, n=1)
     zh, en = (f"。是否指 {near[0]}？", f". Did you mean {near[0]}?") if near else ("", "")
     return Text(f"没有类型 {type_name!r}，现有：{names}{zh}", f"no type {type_name!r}; there are {names}{en}")
 

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
+from metering.errors import MeterError, MeterRefused
+
 _ROUND_TRIPS = 64
 _NAMED = 5
 """Points without a value that the status names of a meter; the count says how many there are."""
@@ -50,6 +52,12 @@ class MeterCounters:
     backfilled: int = 0
     """Values of the past that were asked for after a gap."""
     round_trips_ms: deque[float] = field(default_factory=lambda: deque(maxlen=_ROUND_TRIPS))
+
+    def note_failure(self, error: MeterError) -> None:
+        """Count a failed exchange."""
+        self.failures[error.cause] += 1
+        if isinstance(error, MeterRefused):
+            self.exceptions[error.code] += 1
 
     @property
     def state(self) -> str:

@@ -71,7 +71,7 @@ class ExchangeWire:
             if isinstance(answer.error, MeterRefused):
                 parts = pieces.parts(request, answer.error)
                 if parts:
-                    self._note_refusal(meter, answer.error)
+                    self.meters[meter.id].note_failure(answer.error)
                     requests.extend(parts)
                     continue
             pieces.note(request, answer, self._world.now_ms())
@@ -159,7 +159,6 @@ class ExchangeWire:
             if was_fresh:
                 return self._refused(request, error)
         except MeterRefused as error:
-            asked.exceptions[error.code] += 1
             return self._refused(request, error)
         except MeterError as error:
             await self._port.recover(error)
@@ -179,13 +178,8 @@ class ExchangeWire:
         try:
             return await self._port.converse(request, self.meters[meter.id])
         except MeterError as error:
-            if isinstance(error, MeterRefused):
-                self.meters[meter.id].exceptions[error.code] += 1
             await self._port.recover(error)
             return self._refused(request, error)
-
-    def _note_refusal(self, meter: Meter, error: MeterRefused) -> None:
-        self.meters[meter.id].failures[error.cause] += 1
 
     def _refused(self, request: Request, error: MeterError) -> Answer:
         return refused(request.points, self._world.now_ms(), self._world.uptime(), error)

@@ -19,6 +19,7 @@ class Forbidden(msgspec.Struct):
     """A request that cannot be divided and that the meter refuses."""
 
     points: tuple[str, ...]
+    label: str
     code: int
     why: str
     at: int
@@ -30,7 +31,7 @@ class Remembered(msgspec.Struct):
 
     asked: str = ""
     forbidden: dict[str, Forbidden] = {}
-    """By the request's label."""
+    """By the names of their points."""
     identity: dict[str, str] = {}
     mute: bool = False
     """Whether it did not answer when its protocol was asked who it is; it is not asked so again."""

@@ -95,7 +95,7 @@ class Polled:
             self.counters.ok += 1
             self.counters.round_trips_ms.append(answer.round_trip_ms)
         else:
-            self.counters.failures[answer.error.cause] += 1
+            self.counters.note_failure(answer.error)
             if isinstance(answer.error, DriverFault):
                 self.log_fault(answer.error)
 

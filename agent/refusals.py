@@ -44,7 +44,7 @@ class Pieces:
         self._memory = memory
         self._known: Remembered = memory.of(meter)
         self._refused: dict[str, int] = {}
-        """Slots in a row in which an indivisible request was refused, by its label."""
+        """Slots in a row in which an indivisible request was refused."""
         self._leaves: dict[str, Request] = {}
         self._slot_refused: dict[str, tuple[Request, MeterRefused]] = {}
         self._divided = 0
@@ -62,8 +62,8 @@ class Pieces:
         self._divided, self._read = 0, False
         again = [
             request
-            for label, request in self._leaves.items()
-            if label in self._known.forbidden and now_ms - self._known.forbidden[label].at >= AGAIN_MS
+            for key, request in self._leaves.items()
+            if key in self._known.forbidden and now_ms - self._known.forbidden[key].at >= AGAIN_MS
         ]
         if not self._asked and not again:
             self._known.forbidden.clear()
@@ -83,19 +83,19 @@ class Pieces:
 
     def note(self, request: Request, answer: Answer, now_ms: int) -> None:
         """Note what came of a request of this slot."""
-        label = label_of(request).en
+        key = _key(request)
         if answer.error is None:
             self._read = True
-            self._refused.pop(label, None)
-            if self._known.forbidden.pop(label, None) is not None:
-                log.info("meter %s: %s is readable again", self._meter.id, label)
+            self._refused.pop(key, None)
+            if self._known.forbidden.pop(key, None) is not None:
+                log.info("meter %s: %s is readable again", self._meter.id, label_of(request).en)
                 self._begin_anew()
         elif isinstance(answer.error, MeterRefused) and answer.error.code in _CODES:
-            if label in self._known.forbidden:
-                self._known.forbidden[label].at = now_ms
+            if key in self._known.forbidden:
+                self._known.forbidden[key].at = now_ms
                 self._memory.save()
             elif not request.halves():
-                self._slot_refused[label] = (request, answer.error)
+                self._slot_refused[key] = (request, answer.error)
 
     def end(self, now_ms: int) -> None:
         """End a slot."""
@@ -104,15 +104,16 @@ class Pieces:
                 self._refused.clear()
                 self._asked = self._cut(self._whole)
             return
-        for label, (request, error) in self._slot_refused.items():
-            self._refused[label] = self._refused.get(label, 0) + 1
-            if self._refused[label] >= _SLOTS:
-                self._forbid(label, request, error, now_ms)
+        for key, (request, error) in self._slot_refused.items():
+            self._refused[key] = self._refused.get(key, 0) + 1
+            if self._refused[key] >= _SLOTS:
+                self._forbid(key, request, error, now_ms)
 
-    def _forbid(self, label: str, request: Request, error: MeterRefused, now_ms: int) -> None:
-        del self._refused[label]
-        self._known.forbidden[label] = Forbidden(request.points, error.code, error.detail, now_ms)
-        self._leaves[label] = request
+    def _forbid(self, key: str, request: Request, error: MeterRefused, now_ms: int) -> None:
+        del self._refused[key]
+        label = label_of(request).en
+        self._known.forbidden[key] = Forbidden(request.points, label, error.code, error.detail, now_ms)
+        self._leaves[key] = request
         self._asked = [other for other in self._asked if other is not request]
         log.warning(
             "meter %s refuses %s (%s), %s: not asked for again today",
@@ -130,16 +131,20 @@ class Pieces:
         """Return the requests without the forbidden places."""
         found: list[Request] = []
         for request in requests:
-            touched = [label for label, place in self._known.forbidden.items() if {*place.points} & {*request.points}]
+            touched = [key for key, place in self._known.forbidden.items() if {*place.points} & {*request.points}]
             if not touched:
                 found.append(request)
-            elif label_of(request).en in touched:
-                self._leaves[label_of(request).en] = request
+            elif _key(request) in touched:
+                self._leaves[_key(request)] = request
             else:
                 found += self._cut(request.halves()) or ([] if request.halves() else [request])
         return found
 
     def _show(self) -> None:
         self._counters.forbidden = {
-            point: f"{label}: {place.why}" for label, place in self._known.forbidden.items() for point in place.points
+            point: f"{place.label}: {place.why}" for place in self._known.forbidden.values() for point in place.points
         }
+
+
+def _key(request: Request) -> str:
+    return ",".join(request.points)

@@ -42,25 +42,24 @@ class SessionWire:
         stood = self._session is not None
         longest_s = min(LONGEST_S, max(SHORTEST_S, 3 * meter.interval_ms / 1000))
         points = tuple(meter.plan.points)
-        answer = await self._answer(meter, points, lambda session: session.read(meter.plan), longest_s)
+        answer = await self._answer(points, lambda session: session.read(meter.plan), longest_s)
         if stood and isinstance(answer.error, MeterUnreachable):
             # it broke since the last slot (a restart of the server, an end of the session): this slot can be kept
-            answer = await self._answer(meter, points, lambda session: session.read(meter.plan), longest_s)
+            answer = await self._answer(points, lambda session: session.read(meter.plan), longest_s)
         yield answer
 
     async def read(self, meter: Meter, places: Mapping[str, Place]) -> AsyncIterator[Answer]:
         plan = replace(meter.plan, points=places)
-        yield await self._answer(meter, tuple(places), lambda session: session.read(plan), LONGEST_S)
+        yield await self._answer(tuple(places), lambda session: session.read(plan), LONGEST_S)
 
     async def identify(self, meter: Meter) -> AsyncIterator[Answer]:
-        yield await self._answer(meter, (), lambda session: session.identify(meter.plan), LONGEST_S)
+        yield await self._answer((), lambda session: session.identify(meter.plan), LONGEST_S)
 
     async def history(self, meter: Meter, from_ms: int, to_ms: int) -> AsyncIterator[Answer]:
-        yield await self._answer(meter, (), lambda session: session.history(meter.plan, from_ms, to_ms), LONGEST_S)
+        yield await self._answer((), lambda session: session.history(meter.plan, from_ms, to_ms), LONGEST_S)
 
     async def _answer(
         self,
-        meter: Meter,
         points: Sequence[str],
         ask: Callable[[Session], Awaitable[Sequence[Value]]],
         longest_s: float,
@@ -72,9 +71,7 @@ class SessionWire:
                 values = await ask(session)
         except (MeterError, TimeoutError) as caught:
             error = caught if isinstance(caught, MeterError) else MeterSilent(_HANGS)
-            if isinstance(error, MeterRefused):
-                self.meters[meter.id].exceptions[error.code] += 1
-            else:
+            if not isinstance(error, MeterRefused):
                 self.counters.problem = str(error)
                 await self.close()
             return refused(points, measured_ms, sent_s, error)

@@ -31,8 +31,8 @@ from metering.text import Text
 
 _USUAL_READOUT = 1000
 """Bytes of a readout nobody has seen yet."""
-_SILENCE_S = 1.5
-"""Between two readings: a meter that was signed on to listens as long for an acknowledgement (6.1)."""
+_SILENCE_S = 0.2
+"""The reaction time: the shortest wait between a message received and the next one sent (IEC 62056-21, 6.1)."""
 _C_BAUDS = (300, 600, 1200, 2400, 4800, 9600, 19200)
 
 

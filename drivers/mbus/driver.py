@@ -1,8 +1,8 @@
 """The M-Bus driver: one reading of all of a meter's telegrams gives all of its points.
 
-A meter is asked by its primary address, or selected by its secondary one and then asked at 253. The frame count bit is
-ours: it changes with every answer that was right, and after anything else the link is reset first, so that an answer
-that was lost is never handed out again as a new one.
+A meter is asked by its primary address after a reset of its link, or selected by its secondary one and then asked at 253.
+Both make it forget which frame count bit came last, so it never hands out the answer to an earlier question again; within a
+reading the bit changes with every telegram that was right.
 """
 
 from collections.abc import Mapping, Sequence
@@ -73,35 +73,30 @@ class Readout:
     def __init__(self, address: MBusMeter, points: Sequence[str], take: Harvest, expected_bytes: int) -> None:
         self._meter = address
         self._take = take
-        self._selects = address.primary is None
         self._address = SELECTED if address.primary is None else address.primary
-        self._reset = True
-        """Whether the link must be reset before data are asked for."""
+        if address.primary is None:
+            self._first, who = selection(address.selector), f"select {address.secondary}, "
+        else:
+            self._first, who = short(SND_NKE, address.primary), "reset, "
         self._fcb = 0
         self._awaits_ack = False
         self._reading = Reading()
-        self._bytes = expected_bytes
-        self._asked = 1
+        self._bytes, self._telegrams = expected_bytes, 1
+        """Of the last reading, as far as one is known."""
         self.points = tuple(points)
-        who = f"select {address.secondary}, " if self._selects else ""
         self.label = f"{who}REQ_UD2 at {self._address}"
 
     @property
     def request_bytes(self) -> int:
-        return (17 if self._selects else 5 if self._reset else 0) + 5 * self._asked
+        return len(self._first) + 5 * self._telegrams
 
     @property
     def reply_bytes(self) -> int:
-        return self._bytes + (self._selects or self._reset)
+        return 1 + self._bytes
 
     def request(self) -> bytes:
-        self._reading = Reading()
-        self._awaits_ack = self._selects or self._reset
-        self._reset = True  # until all is read
-        if not self._awaits_ack:
-            return self._next()
-        self._fcb = 0
-        return selection(self._meter.selector) if self._selects else short(SND_NKE, self._address)
+        self._reading, self._fcb, self._awaits_ack = Reading(), 0, True
+        return self._first
 
     def _next(self) -> bytes:
         self._fcb ^= FCB
@@ -125,8 +120,7 @@ class Readout:
         self._reading.join(part)
         if part.more and self._reading.telegrams < self._meter.telegrams:
             return Send(self._next())
-        self._asked = self._reading.telegrams
-        self._reset = self._asked > 1 or part.more
+        self._telegrams = self._reading.telegrams
         assert self._reading.header is not None
         return self._take(self._reading.header, self._reading.records)
 

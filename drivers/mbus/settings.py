@@ -19,8 +19,8 @@ class MBusLine(ExchangeLine):
 
     baud: int = Field(default=2400, ge=300, le=4_000_000)
     frame: Literal["8N1", "8E1", "8O1", "8N2", "7E1"] = "8E1"
-    timeout: DurationS = 3.0
-    """Longest wait for a reply; behind a gateway the reply's own time on the bus is part of it, over a second at 2400 baud."""
+    timeout: DurationS = 2.0
+    """Longest wait for a reply, and for the next part of it. A meter has 330 bit times and 50 ms, 1.2 s at 300 baud."""
 
 
 def _text(value: Any) -> Any:

@@ -24,7 +24,7 @@ def crc16(data: bytes) -> bytes:
     return struct.pack("<H", crc)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def crc() -> Callable[[bytes], bytes]:
     return crc16
 

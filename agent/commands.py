@@ -12,7 +12,7 @@ from agent.forecast import forecasts
 from agent.gaps import GapBook
 from agent.line import LineOwner
 from agent.wiring import Meter, wire
-from agent.wording import clock, health, line_plan, lines, too_slow
+from agent.wording import clock, health, line_plan, lines, resettable, too_slow
 from drivers.contract import Value
 from link import control
 from link.notify import Systemd, Watchdog
@@ -43,11 +43,14 @@ def check(path: Path, environ: Mapping[str, str]) -> Outcome:
         "lines": len(wiring.lines), "meters": len(list(wiring.meters)), "points": len(wiring.points),
     }  # fmt: skip
     slow = [forecast for forecast in forecasts(wiring) if forecast.load > 1]
+    unsafe = sorted({f"{meter.id}/{point}" for meter in wiring.meters for point, at in meter.points.items()
+                     if at.role == "counter" and at.resettable})  # fmt: skip
     fine = Text(
         f"{path} 没有错误：{data['lines']} 条线路，{data['meters']} 块仪表，{data['points']} 个测点",
         f"{path} is fine: {data['lines']} lines, {data['meters']} meters, {data['points']} points",
     )
-    return Outcome(data | {"too_slow": [one.line for one in slow]}, lines([fine, *map(too_slow, slow)]), not slow)
+    told = data | {"too_slow": [one.line for one in slow], "resettable": unsafe}
+    return Outcome(told, lines([fine, *map(too_slow, slow), *map(resettable, unsafe)]), not slow)
 
 
 def plan(path: Path, environ: Mapping[str, str]) -> Outcome:

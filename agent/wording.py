@@ -49,6 +49,13 @@ def too_slow(line: LineForecast) -> Text:
     )
 
 
+def resettable(point: str) -> Text:
+    return Text(
+        f"  警告：{point} 可清零却作累计量：清零会被当作待判的减小；有不可清零的总量时请改用",
+        f"  warning: {point} can be reset and is a counter: a reset shows as a fall to judge; take the meter's total if it has one",
+    )
+
+
 def health(data: Mapping[str, Any]) -> list[Text]:
     """Return what the status of a running agent says."""
     return [

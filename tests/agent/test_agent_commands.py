@@ -31,6 +31,17 @@ def test_check_refuses_wrong_settings(agent_file: AgentFile) -> None:
         commands.check(agent_file("a: {driver: modbus}"), {})
 
 
+def test_check_warns_of_a_counter_that_can_be_reset(agent_file: AgentFile) -> None:
+    path = agent_file()
+    profile = path.parent / "profile.yaml"
+    profile.write_text(profile.read_text("utf-8").replace("role: counter", "role: counter, resettable: true"), "utf-8")
+    outcome = commands.check(path, {})
+    [point] = outcome.data["resettable"]
+    assert f"warning: {point} can be reset" in outcome.text.say("en")
+    assert f"{point} 可清零" in outcome.text.say("zh")
+    assert outcome.fine
+
+
 def test_plan_shows_each_request_and_how_long_a_cycle_takes(agent_file: AgentFile) -> None:
     outcome = commands.plan(agent_file("a: {driver: modbus, serial: /dev/ttyUSB0, baud: 1200}"), {})
     [line] = outcome.data["lines"]

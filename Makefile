@@ -19,8 +19,9 @@ $(INSTALLED): pyproject.toml requirements/dev.txt
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-servers:
+servers: install
 	@sh tests/setup/servers.sh
+	@sh tests/setup/node.sh $(VENV)
 
 test: install servers lint unit wheel-test
 

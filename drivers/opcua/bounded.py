@@ -56,6 +56,12 @@ class _Protocol(UASocketProtocol):
             self.receive_buffer = None
             self.disconnect_socket()
 
+    def _process_received_message(self, msg: Any) -> None:
+        """A refusal to open the channel keeps its reason; asyncua reads it as a grant and fails without one."""
+        if isinstance(msg, ua.Message) and not self._connection.is_open():
+            self.check_answer(msg.body(), "")
+        super()._process_received_message(msg)
+
     async def send_hello(self, url: str, max_messagesize: int = 0, max_chunkcount: int = 0) -> ua.Acknowledge:
         """Say what we take; asyncua's own says that a chunk may have 2 GiB."""
         if self.transport is None:

@@ -9,6 +9,7 @@ need strace strace
 need systemd-analyze systemd
 need gcc "gcc libc6-dev"
 need socat socat
+need npm "nodejs npm"
 [ -e /usr/include/modbus/modbus.h ] || missing="$missing libmodbus-dev"
 fc-list :lang=zh 2>/dev/null | grep -q . || missing="$missing fontconfig fonts-noto-cjk"
 [ -n "$missing" ] || exit 0

@@ -107,10 +107,11 @@ class Exchange:
         return data[size:-1]
 
     def _whole(self) -> bytes:
-        if self._size is not None and len(self._data) != self._size:
-            sizes = len(self._data), self._size
+        data, self._data, self._frames = self._data, b"", 0
+        if self._size is not None and len(data) != self._size:
+            sizes = len(data), self._size
             raise bad(f"数据 {sizes[0]} 字节，应为 {sizes[1]}", f"a value of {sizes[0]} bytes, not {sizes[1]}")
-        return self._data
+        return data
 
 
 def check_sender(asked: str, frame: Frame) -> None:

@@ -158,6 +158,8 @@ class Variant(Strict):
     """What differs from the model's points, key by key."""
     without: list[str] = []
     """Points of the model that this edition has not."""
+    identity: dict[str, Place] | None = None
+    """None: the model's."""
     side: Literal["primary", "secondary"] | None = None
     """None: the model's."""
 
@@ -210,7 +212,8 @@ class Profile(Strict):
             for point, place in self.points.items()
             if point not in variant.without
         }
-        return self.model_copy(update={"points": points, "variants": {}, "side": variant.side or self.side})
+        own = {"points": points, "variants": {}, "side": variant.side or self.side}
+        return self.model_copy(update=own if variant.identity is None else own | {"identity": variant.identity})
 
     def variant_of(self, found: Mapping[str, Mapping[str, float | str | None]]) -> str | None:
         """Return the only variant whose probes all fit what was found at them (variant -> probe -> value), else None.

@@ -109,6 +109,8 @@ def places(profile: Profile) -> Iterator[tuple[Keys, Place, Profile]]:
         resolved = profile.variant(edition)
         for name in variant.points:
             yield ("variants", edition, "points", name), resolved.points[name], resolved
+        for name, place in (variant.identity or {}).items():
+            yield ("variants", edition, "identity", name), place, resolved
         for name, probe in variant.probe.items():
             yield ("variants", edition, "probe", name), probe, resolved
 
@@ -145,12 +147,13 @@ def _vectors(document: Document, profile: Profile) -> Iterator[SettingsError]:
             yield document.fault(("vectors", index, "variant"), _NO_VARIANT, None, name=edition,
                                  known=", ".join(profile.variants))  # fmt: skip
             continue
-        points = (profile.variant(edition) if edition else profile).points
+        resolved = profile.variant(edition) if edition else profile
+        points = {**resolved.identity, **resolved.points}
         promised = vector.get("expect")
         if not isinstance(promised, dict) or not promised:
             yield document.fault(("vectors", index), _NO_EXPECT)
             continue
-        for name in set(promised) - set(points) - set(profile.identity):
+        for name in set(promised) - set(points):
             near = nearest(str(name), list(points))
             yield document.fault(("vectors", index, "expect", name), _NO_POINT, _DID_YOU_MEAN if near else None,
                                  name=name, near=near)  # fmt: skip

@@ -22,10 +22,10 @@ KINDS = {
     "steam": Text("蒸汽", "steam"), "water": Text("水", "water"), "production": Text("产量", "production"),
 }  # fmt: skip
 STATUSES = {
-    "verified": Text("已在表上核对", "verified on the meter"),
+    "verified": Text("已在实物上核对", "read on such a meter"),
     "manual": Text("据厂家资料", "from the maker's pages"),
     "repo": Text("据公开程序", "from public programs"),
-    "unverified": Text("未核对", "unverified"),
+    "unverified": Text("均无，仅供起步", "neither, a place to start"),
 }
 
 
@@ -54,11 +54,18 @@ def list_(
             say("测点>", "points>"), say("可信", "trust"),
         ]  # fmt: skip
         rows = [
-            [name, _title(model), KINDS[model.kind].say(LANG), model.protocol, len(model.points), model.status]
+            [
+                name,
+                f"{_maker(model)} {model.model}",
+                KINDS[model.kind].say(LANG),
+                model.protocol,
+                len(model.points),
+                model.status,
+            ]
             for name, model in found
         ]
         table(columns, rows)
-        print(say("{n} 个型号。可信：{what}", "{n} models. Trust: {what}", n=len(found), what=_legend()))
+        print(say("{n} 个型号。可信程度 {what}", "{n} models. Trust is {what}", n=len(found), what=_legend()))
     if not found:
         fail(say("没有符合的型号", "no model matches"))
         raise typer.Exit(1)
@@ -93,7 +100,7 @@ def _title(model: "Profile") -> str:
 
 
 def _legend() -> str:
-    return "; ".join(f"{word} {text.say(LANG)}" for word, text in STATUSES.items())
+    return "; ".join(f"{word}: {text.say(LANG)}" for word, text in STATUSES.items())
 
 
 def _entry(name: str, model: "Profile") -> dict[str, Any]:

@@ -11,6 +11,7 @@ from agent.answer import Answer
 from agent.forecast import forecasts
 from agent.gaps import GapBook
 from agent.line import LineOwner
+from agent.trust import notes
 from agent.wiring import Meter, wire
 from agent.wording import clock, health, line_plan, lines, resettable, too_slow
 from drivers.contract import Value
@@ -50,7 +51,7 @@ def check(path: Path, environ: Mapping[str, str]) -> Outcome:
         f"{path} is fine: {data['lines']} lines, {data['meters']} meters, {data['points']} points",
     )
     told = data | {"too_slow": [one.line for one in slow], "resettable": unsafe}
-    return Outcome(told, lines([fine, *map(too_slow, slow), *map(resettable, unsafe)]), not slow)
+    return Outcome(told, lines([fine, *map(too_slow, slow), *map(resettable, unsafe), *notes(wiring.lines)]), not slow)
 
 
 def plan(path: Path, environ: Mapping[str, str]) -> Outcome:

@@ -10,6 +10,7 @@ from tanbiao.speech import print_json, say, tell
 
 if TYPE_CHECKING:
     from agent.commands import Outcome
+    from agent.trust import Offer
 
 agent = typer.Typer(
     no_args_is_help=True, help=say("采集端", "The agent on site: polls meters, keeps and sends readings.")
@@ -77,3 +78,36 @@ def run(
             await commands.run(config, os.environ, RealWorld(), stop)
 
     asyncio.run(until_told(serve))
+
+
+@agent.command(
+    help=say(
+        "显示 OPC UA 线路的服务器证书，确认后信任它",
+        "Show the certificate of an OPC UA line's server, and trust it once confirmed.",
+    )
+)
+def trust(
+    line: str,
+    config: Path = CONFIG,
+    yes: bool = typer.Option(False, "--yes", help=say("不询问，直接信任", "Trust it without asking.")),
+    json: bool = JSON,
+) -> None:
+    import asyncio
+
+    from agent.trust import offer
+    from link.real_world import RealWorld
+
+    async def ask() -> "Offer":
+        return await offer(config, os.environ, line, RealWorld())
+
+    found = asyncio.run(ask())
+    if json:
+        print_json(found.data)
+    else:
+        print(tell(found.text))
+    if not found.known and (yes or (not json and typer.confirm(say("信任这张证书？", "Trust this certificate?")))):
+        path = found.accept()
+        if not json:
+            print(say("已信任：{path}", "trusted: {path}", path=path))
+        return
+    raise typer.Exit(0 if found.known else 1)

@@ -59,7 +59,8 @@ class _Protocol(UASocketProtocol):
     def _process_received_message(self, msg: Any) -> None:
         """A refusal to open the channel keeps its reason; asyncua reads it as a grant and fails without one."""
         if isinstance(msg, ua.Message) and not self._connection.is_open():
-            self.check_answer(msg.body(), "")
+            message: Any = msg
+            self.check_answer(message.body(), "")
         super()._process_received_message(msg)
 
     async def send_hello(self, url: str, max_messagesize: int = 0, max_chunkcount: int = 0) -> ua.Acknowledge:

@@ -166,7 +166,9 @@ class Subscription:
         """Return how wide each node's range is (EURange, OPC 10000-8, 5.3.2), where the deadband is a share of it."""
         if not self._line.deadband.percent:
             return {}
-        element: Any = ua.RelativePathElement(standard_node(ObjectIds.HasProperty), TargetName=ua.QualifiedName("EURange"))
+        element: Any = ua.RelativePathElement(
+            standard_node(ObjectIds.HasProperty), TargetName=ua.QualifiedName("EURange")
+        )
         element.IsInverse, element.IncludeSubtypes = False, True
         paths: Any = [ua.BrowsePath(target.node, ua.RelativePath([element])) for target in targets]
         places = await self._client.uaclient.translate_browsepaths_to_nodeids(paths)

@@ -64,7 +64,7 @@ async def security_of(line: OpcUaLine, world: Surroundings) -> Security | None:
         return None
     own = await own_identity(line.pki, world)
     now = datetime.fromtimestamp(world.now_ms() / 1000, UTC)
-    server = _pinned(line)
+    server = pinned(line)
     if server is None:
         return None
     _check(facts(server), pinned_place(line), now, line.url)
@@ -73,7 +73,12 @@ async def security_of(line: OpcUaLine, world: Surroundings) -> Security | None:
     return Security(own, server)
 
 
-def _pinned(line: OpcUaLine) -> x509.Certificate | None:
+def pinned(line: OpcUaLine) -> x509.Certificate | None:
+    """Return the certificate a line's server is trusted by; None where there is none.
+
+    Raises:
+        MeterUnreachable: the file cannot be read.
+    """
     path = pinned_place(line)
     try:
         return read_certificate(path.read_bytes())
@@ -125,12 +130,12 @@ def judge_offer(line: OpcUaLine, offered: x509.Certificate | None) -> None:
     """
     if offered is None:
         raise MeterUnreachable(_said(_NO_POLICY, url=line.url, policy=line.policy, mode=line.mode))
-    path, pinned = pinned_place(line), _pinned(line)
+    path, known = pinned_place(line), pinned(line)
     values = {"url": line.url, "path": path, "print": facts(offered).fingerprint}
-    if pinned is None:
+    if known is None:
         raise MeterUnreachable(_said(_UNKNOWN, **values))
-    if pinned.public_bytes(Encoding.DER) != offered.public_bytes(Encoding.DER):
-        raise MeterUnreachable(_said(_CHANGED, **values, old=facts(pinned).fingerprint))
+    if known.public_bytes(Encoding.DER) != offered.public_bytes(Encoding.DER):
+        raise MeterUnreachable(_said(_CHANGED, **values, old=facts(known).fingerprint))
 
 
 def offered_certificate(line: OpcUaLine, endpoints: list[ua.EndpointDescription]) -> x509.Certificate | None:

@@ -9,6 +9,7 @@ Promises
 """
 
 import math
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -126,7 +127,13 @@ def replayed(profile: Profile, vector: Mapping[str, Any]) -> Iterator[Value]:
             yield target(name, place).value(_data_of(given[str(place.address)]), None)
 
 
+_NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
+
+
 def _data_of(given: Any) -> ua.DataValue:
+    """A number of a settings file arrives as it is written there, as text."""
+    if isinstance(given, str) and _NUMBER.fullmatch(given):
+        given = float(given)
     kinds = {
         bool: ua.VariantType.Boolean,
         int: ua.VariantType.Int64,

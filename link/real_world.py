@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from link import mqtt, threads
+from link.fine_sleep import SHORT_S, FineSleep
 from link.rfc2217 import SCHEME, open_rfc2217
 from link.serial_port import open_serial
 from link.tcp import open_tcp
@@ -33,6 +34,7 @@ class RealWorld:
         self._boot_id = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         self._random = random.Random(random.SystemRandom().getrandbits(256))  # noqa: S311 - jitter, not secrets
         self._was_synced = False
+        self._fine = FineSleep()
 
     @property
     def boot_id(self) -> str:
@@ -58,7 +60,7 @@ class RealWorld:
         return str(uuid.uuid4())
 
     async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
+        await (self._fine.sleep(seconds) if 0 < seconds < SHORT_S else asyncio.sleep(seconds))
 
     async def open_tcp(self, host: str, port: int, timeout_s: float, tls: TlsFiles | None = None) -> Channel:
         if tls is not None:

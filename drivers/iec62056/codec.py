@@ -140,7 +140,7 @@ def data_block(message: bytes) -> str:
     begin = bytes(byte & 0x7F for byte in message).find(STX)
     checked, bcc = message[begin + 1 : -1], message[-1]
     total = reduce(xor, checked)
-    if total & 0x7F != bcc & 0x7F or (total ^ bcc) & 0x80 & -(bcc >> 7):
+    if total != bcc:
         raise bad(f"校验字符 {bcc:02X}，应为 {total:02X}", f"wrong block check character {bcc:02X}, not {total:02X}")
     text = without_parity(checked[:-1]).decode("latin-1")
     return text[: text.rfind("!")] if "!" in text else text

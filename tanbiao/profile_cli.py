@@ -43,7 +43,7 @@ def list_(
     ),
     json: bool = JSON,
 ) -> None:
-    found = [(name, model) for name, model in _catalogue() if _matches(name, model, text, kind, protocol)]
+    found = [(name, model) for name, model in _catalogue() if matches(name, model, text, kind, protocol)]
     if json:
         print_json([_entry(name, model) for name, model in found])
     elif markdown:
@@ -77,7 +77,8 @@ def _catalogue() -> list[tuple[str, "Profile"]]:
     return [(name, load_profile(name)) for name in list_profiles()]
 
 
-def _matches(name: str, model: "Profile", text: str, kind: str, protocol: str) -> bool:
+def matches(name: str, model: "Profile", text: str = "", kind: str = "", protocol: str = "") -> bool:
+    """Return whether a model is looked for: by words of its names in either language, its kind, its protocol."""
     names = [name, *_both(model.vendor), model.model, *model.also]
     kinds = (model.kind, KINDS[model.kind].zh)
     return (

@@ -11,8 +11,8 @@ import pytest
 from ruamel.yaml import YAML
 from typer.testing import CliRunner
 
-from settings.profiles import list_profiles, profile_path
-from tanbiao.profile_cli import app
+from settings.profiles import list_profiles, load_profile, profile_path
+from tanbiao.profile_cli import app, matches
 from tanbiao.profile_schema import profile_schema
 
 GOOD = """
@@ -147,14 +147,24 @@ def test_people_read_the_same_as_scripts(tmp_path: Path) -> None:
     assert "order: ABCD" in result.stdout
 
 
-def test_the_list_is_found_by_maker_kind_and_protocol_in_either_language() -> None:
-    def found(*arguments: str) -> list[str]:
-        return [each["id"] for each in json.loads(CliRunner().invoke(app, ["list", "--json", *arguments]).stdout)]
+@pytest.mark.parametrize(
+    ("name", "search"),
+    [
+        ("chint/dtsu666", {"text": "正泰"}),
+        ("chint/dtsu666", {"text": "CHINT dtsu"}),
+        ("janitza/umg96rm-e", {"text": "weidm"}),
+        ("fuxin/gas-turbine", {"kind": "gas", "protocol": "modbus"}),
+        ("fuxin/gas-turbine", {"kind": "燃气", "text": "涡轮"}),
+    ],
+)
+def test_a_model_is_found_by_maker_name_kind_and_protocol_in_either_language(name: str, search: dict[str, str]) -> None:
+    assert matches(name, load_profile(name), **search)
+    assert not matches("eastron/sdm630", load_profile("eastron/sdm630"), **search)
 
-    assert found("正泰") == found("CHINT") == ["chint/dtsu666"]
-    assert found("weidm") == ["janitza/umg96rm-e"]
-    assert "fuxin/gas-turbine" in found("--kind", "gas", "--protocol", "modbus")
-    assert found() == list_profiles()
+
+def test_the_list_holds_what_was_looked_for_and_says_when_there_is_nothing() -> None:
+    result = CliRunner().invoke(app, ["list", "--json", "--protocol", "modbus", "正泰"])
+    assert [each["id"] for each in json.loads(result.stdout)] == ["chint/dtsu666"]
     assert CliRunner().invoke(app, ["list", "no-such-maker"]).exit_code == 1
 
 

@@ -83,7 +83,9 @@ def rtu_reply() -> Callable[[bytes, bytes], bytes]:
 def asked() -> Callable[[Channel, Request], Awaitable[Sequence[Value]]]:
     """Ask a device and return the values of its answer, as a line owner does: dialogues, silence and a time-out."""
 
-    async def ask(channel: Channel, request: Request, timeout_s: float = 2.0, silence_s: float = 0.0) -> Sequence[Value]:
+    async def ask(
+        channel: Channel, request: Request, timeout_s: float = 2.0, silence_s: float = 0.0
+    ) -> Sequence[Value]:
         frame: bytes = request.request()
         while True:
             await asyncio.sleep(silence_s)
@@ -100,3 +102,69 @@ def asked() -> Callable[[Channel, Request], Awaitable[Sequence[Value]]]:
             frame = step.frame
 
     return ask
+
+
+@pytest.fixture
+def opcua_plan() -> Callable[..., MeterPlan]:
+    """Make a plan of gauges in kg, by name and node id."""
+
+    def make(**addresses: str) -> MeterPlan:
+        points = {name: {"address": address, "unit": "kg", "role": "gauge"} for name, address in addresses.items()}
+        head = {"vendor": "x", "model": "y", "kind": "fuel", "protocol": "opcua", "status": "unverified"}
+        profile = Profile.model_validate({**head, "source": {"title": "x"}, "points": points})
+        return MeterPlan("m", {}, profile, profile.points)
+
+    return make
+
+
+class OpcUaServer:
+    """asyncua's server with variables `ns=2;s=<name>`; with a certificate where one is given (DER and PEM of the key)."""
+
+    def __init__(self, port: int = 0, secret: tuple[bytes, bytes, str] | None = None) -> None:
+        self.port = port
+        self._secret = secret
+        self.server: Any = None
+
+    @property
+    def url(self) -> str:
+        return f"opc.tcp://127.0.0.1:{self.port}/"
+
+    async def __aenter__(self) -> "OpcUaServer":
+        from asyncua import ua
+        from asyncua.server.server import Server
+
+        self.server = Server()
+        await self.server.init()
+        self.server.disable_clock()
+        self.server.set_endpoint(self.url)
+        policies = [ua.SecurityPolicyType.NoSecurity]
+        if self._secret is not None:
+            policies += [kind for kind in ua.SecurityPolicyType if kind.name.startswith(("Basic256Sha256", "Aes128"))]
+            certificate, key, uri = self._secret
+            await self.server.set_application_uri(uri)
+            await self.server.load_certificate(certificate)
+            await self.server.load_private_key(key, format="pem")
+        self.server.set_security_policy(policies)
+        await self.server.register_namespace("urn:test")
+        await self.server.start()
+        self.port = self.server.bserver.port
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.server.stop()
+
+    async def add(self, name: str, value: Any, kind: Any = None) -> Any:
+        """Add a variable; return its node."""
+        from asyncua import ua
+
+        return await self.server.nodes.objects.add_variable(ua.NodeId(name, 2), name, value, kind)
+
+    async def set(self, name: str, data: Any) -> None:
+        from asyncua import ua
+
+        await self.server.write_attribute_value(ua.NodeId(name, 2), data)
+
+
+@pytest.fixture(scope="session")
+def opcua_server() -> Callable[..., OpcUaServer]:
+    return OpcUaServer

@@ -12,6 +12,7 @@ from agent.gaps import GapBook
 from agent.outbox import Outbox
 from agent.slots import Grid
 from agent.wiring import Meter
+from metering.reading import Quality
 from metering.wire import Batch, ConfigChanged, Event, Gap, Restart
 
 _LOOKED_AT = 600
@@ -55,9 +56,13 @@ def _learn(former: Former, batch: Batch) -> None:
     former.stopped_ms = max(former.stopped_ms or newest, newest)
     for index, (point, _) in enumerate(batch.points):
         meter = point.split("/")[0]
-        if meter not in former.last_read and index in batch.p:
-            last = max(at for at, point_index in zip(batch.t, batch.p, strict=True) if point_index == index)
-            former.last_read[meter] = batch.t0 + last
+        read = [
+            at
+            for at, point_index, quality in zip(batch.t, batch.p, batch.q, strict=True)
+            if point_index == index and quality != Quality.BACKFILLED
+        ]
+        if meter not in former.last_read and read:
+            former.last_read[meter] = batch.t0 + max(read)
     for event in reversed(batch.events):
         if isinstance(event, Gap) and event.meter not in former.open_gaps:
             former.open_gaps[event.meter] = event

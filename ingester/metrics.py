@@ -1,7 +1,8 @@
 """What Prometheus reads at /metrics. What is unknown is left out, never zero."""
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from typing import Any
 
 from fastapi import Response
 
@@ -17,6 +18,16 @@ KINDS = {
     "tanbiao_agent_unreceipted_batches": ("gauge", "Batches in the agent's outbox without a receipt."),
     "tanbiao_agent_outbox_bytes": ("gauge", "Size of the agent's outbox."),
     "tanbiao_meter_slots_total": ("counter", "Slots of a meter since its agent started, read or missed by cause."),
+    "tanbiao_meter_exchanges_total": ("counter", "Requests to a meter since its agent started, by what came of them."),
+    "tanbiao_meter_exceptions_total": (
+        "counter",
+        "Refusals of a meter since its agent started, by the protocol's code.",
+    ),
+    "tanbiao_meter_round_trip_seconds": ("gauge", "Time from request to reply, quantiles of the last exchanges."),
+    "tanbiao_meter_last_good_time_seconds": ("gauge", "When a meter was last read, Unix seconds."),
+    "tanbiao_line_utilisation": ("gauge", "Share of the last minute that a request was under way, 0 to 1."),
+    "tanbiao_line_cycle_seconds": ("gauge", "What reading each meter of a line once takes."),
+    "tanbiao_line_events_total": ("counter", "Of a line since its agent started: opened, overruns, stale frames."),
     "tanbiao_reading_time_seconds": ("gauge", "When a point was last read, Unix seconds."),
     "tanbiao_source_emission_today_tonnes": ("gauge", "Tonnes of CO2 since midnight of the site."),
     "tanbiao_source_emission_rate_kg_per_hour": ("gauge", "Kilograms of CO2 an hour over the last minutes."),
@@ -87,5 +98,31 @@ def _of_agents(snapshot: Snapshot) -> Iterator[Sample]:
         for meter, facts in agent.meters.items():
             slots = {"": facts.get("read"), **dict(facts.get("missed") or {})}
             for cause, count in slots.items():
-                found = None if count is None else float(count)
-                yield "tanbiao_meter_slots_total", {**labels, "meter": meter, "missed": cause}, found
+                yield "tanbiao_meter_slots_total", {**labels, "meter": meter, "missed": cause}, _number(count)
+            yield from _of_meter({**labels, "meter": meter}, facts)
+        for line, facts in agent.lines.items():
+            yield from _of_line({**labels, "line": line}, facts)
+
+
+def _of_meter(labels: dict[str, str], facts: Mapping[str, Any]) -> Iterator[Sample]:
+    outcomes = {"ok": facts.get("ok"), **dict(facts.get("failures") or {})}
+    outcomes |= {word: facts.get(word) for word in ("stale", "retries", "reread", "disbelieved", "backfilled")}
+    for outcome, count in outcomes.items():
+        yield "tanbiao_meter_exchanges_total", {**labels, "outcome": outcome}, _number(count)
+    for code, count in dict(facts.get("exceptions") or {}).items():
+        yield "tanbiao_meter_exceptions_total", {**labels, "code": str(code)}, _number(count)
+    for quantile, ms in zip(("0.5", "0.95"), facts.get("round_trip_ms") or (), strict=False):
+        yield "tanbiao_meter_round_trip_seconds", {**labels, "quantile": quantile}, _number(ms, 1000)
+    yield "tanbiao_meter_last_good_time_seconds", labels, _number(facts.get("last_good"), 1000)
+
+
+def _of_line(labels: dict[str, str], facts: Mapping[str, Any]) -> Iterator[Sample]:
+    yield "tanbiao_line_utilisation", labels, _number(facts.get("utilisation"))
+    yield "tanbiao_line_cycle_seconds", labels, _number(facts.get("cycle_s"))
+    for event in ("opened", "overruns", "stale_frames"):
+        yield "tanbiao_line_events_total", {**labels, "event": event}, _number(facts.get(event))
+
+
+def _number(found: Any, divisor: float = 1.0) -> float | None:
+    """Return a number of a status message, which any agent may have sent, or None where it is none."""
+    return found / divisor if isinstance(found, int | float) else None

@@ -126,7 +126,8 @@ def agents(now_ms: int) -> list[AgentStatus]:
 
     return [
         AgentStatus(online=True, agent="line-a", version="0.1.0", at=now_ms - 4000, clock="synced", unreceipted=0,
-                    meters={"gas-main": meter(3000, missed=1), "main-power": meter(1000)}),
+                    meters={"gas-main": meter(3000, missed=1), "main-power": meter(1000)},
+                    lines={"rs485-1": {"state": "open", "utilisation": 0.25, "cycle_s": 1.5, "opened": 2, "overruns": 3}}),
         AgentStatus(online=True, agent="line-b", version="0.1.0", at=now_ms - 9000, clock="unsynced", unreceipted=14,
                     outbox_bytes=48_210, silent_since=now_ms - 5 * MINUTE_MS,
                     meters={"oil-main": meter(2000), "output": meter(2000),

@@ -190,6 +190,9 @@ async def test_metrics_leave_out_what_is_unknown(client: httpx.AsyncClient) -> N
     lines = (await client.get("/metrics")).text.splitlines()
     assert 'tanbiao_source_emission_today_tonnes{source="grid"} 25.3309896' in lines
     assert 'tanbiao_meter_slots_total{agent="line-b",meter="line2-power",missed="timeout"} 58.0' in lines
+    assert 'tanbiao_line_utilisation{agent="line-a",line="rs485-1"} 0.25' in lines
+    assert 'tanbiao_line_events_total{agent="line-a",line="rs485-1",event="overruns"} 3.0' in lines
+    assert not any("stale_frames" in line or "quantile" in line for line in lines)
     assert not any(line.startswith('tanbiao_source_emission_rate_kg_per_hour{source="line-2"}') for line in lines)
 
 

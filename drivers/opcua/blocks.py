@@ -67,13 +67,14 @@ class Blocks:
         try:
             values = await self._client.read([nodes[index] for index in at], attribute)
         except (UaError, ValueError, TypeError, AttributeError, struct.error) as error:
-            if self._client.lost or (isinstance(error, UaStatusCodeError) and is_loss(error.code)):
+            too_many = isinstance(error, UaStatusCodeError) and error.code in _TOO_MANY
+            if self._client.lost or (isinstance(error, UaStatusCodeError) and is_loss(error.code) and not too_many):
                 raise
             if len(at) == 1:
                 self._alone.add(nodes[at[0]])
                 return
             half = (len(at) + 1) // 2
-            if isinstance(error, UaStatusCodeError) and error.code in _TOO_MANY:
+            if too_many:
                 self._size = min(self._size, half)
             await self._ask(nodes, at[:half], attribute, found)
             await self._ask(nodes, at[half:], attribute, found)
@@ -86,7 +87,7 @@ class Blocks:
             value: ua.DataValue = (await self._client.read([node], attribute))[0]
         except (UaError, ValueError, TypeError, AttributeError, struct.error) as error:
             code = error.code if isinstance(error, UaStatusCodeError) else StatusCodes.BadDecodingError
-            if self._client.lost or is_loss(code):
+            if self._client.lost or (is_loss(code) and code not in _TOO_MANY):
                 raise
             return ua.DataValue(StatusCode=ua.StatusCode(ua.UInt32(code)))
         else:

@@ -91,6 +91,11 @@ class _BoundedUaClient(UaClient):
         self.protocol.is_session_closing = theirs.is_session_closing
         return self.protocol
 
+    async def create_session(self, parameters: ua.CreateSessionParameters) -> ua.CreateSessionResult:
+        """Say what we take; a server that would send more then refuses that request, and we ask for less."""
+        parameters.MaxResponseMessageSize = ua.UInt32(MAX_MESSAGE)
+        return await super().create_session(parameters)
+
 
 class BoundedClient(Client):
     """A client without background tasks: use `reach`, `open` and `close`, not `connect`."""

@@ -14,12 +14,8 @@ from metering.text import Text
 
 _LOST = ("BadSession", "BadSecureChannel", "BadConnection", "BadShutdown", "BadServerHalted", "BadTimeout",
          "BadCommunicationError", "BadTcp", "BadNotConnected", "BadDisconnect", "BadServerNotConnected",
-         "BadSecurityChecksFailed", "BadCertificate")  # fmt: skip
+         "BadSecurityChecksFailed", "BadCertificate", "BadRequestTooLarge")  # fmt: skip
 """Beginnings of the names of service errors that leave no usable session."""
-
-REFUSED_US = ("BadSecurityChecksFailed", "BadCertificate", "BadUserSignature", "BadApplicationSignature",
-              "BadConnectionClosed", "BadSecureChannelClosed", "BadSecurityPolicyRejected")  # fmt: skip
-"""What a server answers that does not trust our certificate."""
 
 
 @contextmanager

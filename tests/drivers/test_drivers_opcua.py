@@ -1,6 +1,7 @@
 """OPC UA against asyncua's own server, and against servers that hang or misbehave."""
 
 import asyncio
+import resource
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -125,7 +126,7 @@ async def test_one_request_reads_a_meter(plant: Plant) -> None:
     assert values == again
 
 
-async def test_a_lost_server_is_unreachable_and_a_new_session_reads_again(plant: Plant) -> None:
+async def test_f29_a_lost_server_is_unreachable_and_a_new_session_reads_again(plant: Plant) -> None:
     await plant.set("mass", data(1.0))
     plan = plan_of(mass="ns=2;s=mass")
     async with opened(plant.url) as session:
@@ -151,6 +152,34 @@ async def test_a_server_that_refuses_the_user_is_unreachable_and_says_why(plant:
 async def test_a_user_the_server_knows_reads(plant: Plant) -> None:
     await plant.set("mass", data(1.0))
     async with opened(plant.url, user="technician", password="x") as session:
+        assert (await session.read(plan_of(mass="ns=2;s=mass")))[0].value == 1.0
+
+
+async def test_f29_a_session_the_server_has_ended_is_unreachable_and_a_new_one_reads_again(plant: Plant) -> None:
+    await plant.set("mass", data(1.0))
+    plan = plan_of(mass="ns=2;s=mass")
+    async with opened(plant.url) as session:
+        await session._client.uaclient.close_session(True)  # type: ignore[attr-defined]
+        with pytest.raises(MeterUnreachable):
+            await session.read(plan)
+    async with opened(plant.url) as session:
+        assert (await session.read(plan))[0].value == 1.0
+
+
+async def test_f31_a_value_beyond_our_limits_hides_no_other_and_takes_little_memory(plant: Plant) -> None:
+    await plant.set("mass", data(1.0))
+    await plant.set("huge", data(bytes(3_000_000), ua.VariantType.ByteString))
+    with pytest.raises(MeterUnreachable):
+        async with opened(plant.url) as session:
+            await session.read(plan_of(mass="ns=2;s=mass", huge="ns=2;s=huge"))
+    async with opened(plant.url) as session:
+        assert (await session.read(plan_of(mass="ns=2;s=mass")))[0].value == 1.0
+
+
+async def test_a_server_without_history_has_none_to_give(plant: Plant) -> None:
+    await plant.set("mass", data(1.0))
+    async with opened(plant.url) as session:
+        assert list(await session.history(plan_of(mass="ns=2;s=mass", none="ns=2;s=none"), 0, 2_000_000_000_000)) == []
         assert (await session.read(plan_of(mass="ns=2;s=mass")))[0].value == 1.0
 
 
@@ -218,8 +247,8 @@ NONSENSE = (b"HTTP/1.1 400 Bad Request\r\n\r\n", b"ERRF\x10\0\0\0\0\0\x80\x80\xf
 
 
 @pytest.mark.parametrize("greeting", [*HUGE, *EMPTY, *NONSENSE], ids=lambda greeting: greeting[:8].hex())
-async def test_a_hostile_server_is_unreachable_and_takes_little_memory(greeting: bytes) -> None:
-    sent = 0
+async def test_f31_a_hostile_server_is_unreachable_and_takes_little_memory(greeting: bytes) -> None:
+    sent, before_kib = 0, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal sent
@@ -235,9 +264,10 @@ async def test_a_hostile_server_is_unreachable_and_takes_little_memory(greeting:
             async with opened(url, timeout="1 s"):
                 pass
     assert sent < 20_000_000
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < before_kib + 30_000
 
 
-async def test_a_channel_is_renewed_before_it_ends(plant: Plant) -> None:
+async def test_f29_a_channel_is_renewed_before_it_ends(plant: Plant) -> None:
     await plant.set("mass", data(1.0))
     client = BoundedClient(plant.url, 2.0)
     client.secure_channel_timeout = 200

@@ -49,7 +49,11 @@ class Cjt188Driver:
         reply = _reply(vector)
         lenient = profile.meter.get("checksum") == "lenient"
         frame = Frame.of(reply, lenient=lenient)
-        told = Cjt188Meter.model_validate({**profile.meter, "number": frame.number})
+        try:
+            told = Cjt188Meter.model_validate({**profile.meter, "number": frame.number})
+        except ValueError as error:
+            raise MeteringError(Text("向量的表号 {number} 不是数字", "the meter number {number} of the vector is none"),
+                                number=frame.number) from error  # fmt: skip
         places = dict(profile.points) | {
             name: at for name, at in profile.identity.items() if name not in profile.points
         }

@@ -141,7 +141,7 @@ class PlantMeter(Strict):
     profile: str | None = None
     """Any meter model, `vendor/model` of the shipped profiles or a file (`*.yaml`); or `model`."""
     variant: str | None = None
-    """The edition of the profile; by default the model itself."""
+    """The edition of the profile; by default the first where it has several."""
     unit: int = Field(default=1, ge=0, le=255)
     """Modbus unit, or primary address on M-Bus."""
     number: str | None = Field(default=None, pattern=r"^[0-9A-Za-z ]{1,32}$")
@@ -220,8 +220,13 @@ class PlantMeter(Strict):
         Raises:
             SettingsFaults: as `whole_profile`.
         """
-        whole = self.whole_profile()
-        return whole.variant(self.variant) if self.variant else whole
+        edition = self.edition
+        return self.whole_profile().variant(edition) if edition else self.whole_profile()
+
+    @property
+    def edition(self) -> str | None:
+        """The variant of its profile; None where that has none."""
+        return self.variant or next(iter(self.whole_profile().variants), None)
 
 
 @cache
@@ -257,8 +262,9 @@ def places(meter: PlantMeter) -> dict[str, Place]:
     found: dict[str, Place] = dict(profile.points)
     found |= {f"identity.{name}": place for name, place in profile.identity.items()}
     probes = dict(profile.probe)
-    if meter.variant:
-        probes |= meter.whole_profile().variants[meter.variant].probe
+    edition = meter.edition
+    if edition:
+        probes |= meter.whole_profile().variants[edition].probe
     return found | {f"probe.{name}": place for name, place in probes.items()}
 
 

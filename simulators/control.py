@@ -91,7 +91,7 @@ class Control:
 
     def _read(self, meter: Meter) -> dict[str, Any]:
         now = self._faults.now()
-        return {"t": now, "values": {point: meter.value(point, now) for point in meter.dials if meter.available(point)}}
+        return {"t": now, "values": {point: meter.value(point, now) for point in meter.points}}
 
     async def _client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.add(writer)

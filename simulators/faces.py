@@ -14,7 +14,7 @@ from simulators.forms import FormOf, Spot, spot
 DEFAULT_IDLE = 0.4
 """Share of the full consumption when nothing is produced."""
 DEFAULT_FULL: tuple[tuple[str, str], ...] = (
-    ("kWh", "80"), ("m3", "60"), ("kg", "200"), ("kvarh", "25"), ("h", "1"), ("GJ", "0.8"),
+    ("kWh", "12"), ("m3", "60"), ("kg", "200"), ("kvarh", "4"), ("h", "1"),
 )  # fmt: skip
 """Full consumption an hour of a counter whose unit is like one of these."""
 EXPORTED = Decimal(1234)
@@ -171,10 +171,28 @@ def _gauge(name: str, place: ProfilePoint, main: tuple[str, ProfilePoint] | None
         if own.dimensions == per_hour.dimensions:
             share = 0.0 if flows_back(name) else 1 / 3 if _PHASE.search(name) else 1.0
             return Follows(share * float(convert(Decimal(1), per_hour, own)))
+        beside = _beside_power(own, per_hour)
+        if beside is not None:
+            return Follows(beside / (3 if _PHASE.search(name) and own.dimensions != _plain("A").dimensions else 1))
     for like, middle, swing in USUAL_GAUGES:
         if _plain(like).dimensions == own.dimensions:
             return _band(_middle(name, like, middle), swing, _plain(like), own)
     return Band(9.5, 10.5)
+
+
+BESIDE_POWER = (("kvar", 0.33), ("kVA", 1.06), ("A", 1.61))
+"""What goes with each kW of three phases: reactive and apparent power, the current of a phase at 222 V and 0.93."""
+
+
+def _beside_power(own: Unit, per_hour: Unit) -> float | None:
+    """Return how much of a gauge goes with one of the main counter's unit an hour, where that is a power."""
+    if per_hour.dimensions != _plain("kW").dimensions:
+        return None
+    for like, share in BESIDE_POWER:
+        if _plain(like).dimensions == own.dimensions:
+            per_kw = float(convert(Decimal(1), _plain(like), own)) * share
+            return per_kw * float(convert(Decimal(1), per_hour, _plain("kW")))
+    return None
 
 
 USUAL_GAUGES: tuple[tuple[str, float, float], ...] = (

@@ -123,6 +123,12 @@ class Meter:
         assert self.shape is not None
         return self.shape.spots[point].raws(steps * self.dials[point].resolution)
 
+    @property
+    def points(self) -> tuple[str, ...]:
+        """What is read again and again, and has a value: no identity, no probe."""
+        known = self.shape.profile.points if self.shape else self.dials
+        return tuple(point for point in known if point in self.dials and self.available(point))
+
     def available(self, point: str) -> bool:
         """Whether the meter has a value for a point."""
         return self.shape is None or self.shape.behaviours[point] is not None
@@ -243,7 +249,7 @@ def history(
     wanted = [
         (meter, point)
         for meter in meters.values()
-        for point in meter.dials
+        for point in meter.points
         if points is None or f"{meter.name}/{point}" in points
     ]
     for ms in range(start_ms, end_ms, round(step_s * 1000)):

@@ -166,17 +166,22 @@ NOON = 1_783_483_200_000
 """2026-07-08T12:00+08:00."""
 
 
+def one_meter(meter: dict[str, Any], line: dict[str, Any]) -> PlantSettings:
+    """Return a plant of one meter `m` on one line `line`."""
+    head = {"timezone": "Asia/Shanghai", "since": date(2025, 1, 1), "shifts": [{"from": "00:00", "load": 0.5}]}
+    given = {key: value for key, value in meter.items() if value is not None or key == "shows"}
+    settings = PlantSettings.model_validate(
+        {**head, "lines": {"line": line}, "meters": {"m": {"line": "line", **given}}}
+    )
+    assert settings.contradictions() == []
+    return settings
+
+
 class Desk:
     """One meter and its driver, face to face: requests go over as bytes, with no socket between."""
 
     def __init__(self, meter: dict[str, Any], line: dict[str, Any], folder: Path) -> None:
-        head = {"timezone": "Asia/Shanghai", "since": date(2025, 1, 1), "shifts": [{"from": "00:00", "load": 0.5}]}
-        given = {key: value for key, value in meter.items() if value is not None}
-        lines = {"line": line}
-        self.settings = PlantSettings.model_validate(
-            {**head, "lines": lines, "meters": {"m": {"line": "line", **given}}}
-        )
-        assert self.settings.contradictions() == []
+        self.settings = one_meter(meter, line)
         self.meter = build_meters(self.settings)["m"]
         self.ms = NOON
         memory = Memory(folder / "state.json", State(NOON), fresh=True)
@@ -248,3 +253,8 @@ class Desk:
 @pytest.fixture
 def desk(tmp_path: Path) -> Callable[..., Desk]:
     return lambda meter, line: Desk(meter, line, tmp_path)
+
+
+@pytest.fixture(scope="session")
+def desk_settings() -> Callable[..., PlantSettings]:
+    return one_meter

@@ -49,7 +49,7 @@ class Subscription:
         self._client = client
         self._line = line
         self._world = world
-        self._meters: dict[str, list[Item]] = {}
+        self._meters: dict[str, dict[tuple[str, ua.NodeId], Item]] = {}
         self._items: dict[int, Item] = {}
         self._handles = 0
         self._id: int | None = None
@@ -69,19 +69,27 @@ class Subscription:
             return
         if self._id is None and not await self._create():
             return
-        if meter not in self._meters or [item.target for item in self._meters[meter]] != list(targets):
-            spans = await self._spans(targets, blocks)
-            items = [Item(target, self._line.deadband.of(spans.get(target.node))) for target in targets]
-            self._meters[meter] = items
+        known = self._meters.setdefault(meter, {})
+        fresh = [target for target in targets if (target.measure.point, target.node) not in known]
+        if fresh:
+            spans = await self._spans(fresh, blocks)
+            items = [Item(target, self._line.deadband.of(spans.get(target.node))) for target in fresh]
             await self._watch(items)
+            known |= {(item.target.measure.point, item.target.node): item for item in items}
         if self._now_s() - self._heard_s > self._silence_s:
             self._wrong = self._wrong or "keep-alives missed"
         if self._wrong:
             await self._rebuild()
 
     async def told(self, meter: str, read: Mapping[ua.NodeId, ua.DataValue]) -> list[Value]:
-        """Return what was told of a meter since the last time, oldest first, and compare it with what was just read."""
-        items, now_s = self._meters.get(meter, []), self._now_s()
+        """Return what was told of a meter since the last time, oldest first, and compare it with what was just read.
+
+        A reading of some of the points only takes nothing: what was told waits for the whole one.
+        """
+        items = list(self._meters.get(meter, {}).values())
+        if any(item.target.node not in read for item in items):
+            return []
+        now_s = self._now_s()
         patience_s = 2 * (self._interval_s + self._line.sampling) + 1
         for item in items:
             if not item.agrees(read[item.target.node], now_s, patience_s):
@@ -127,9 +135,9 @@ class Subscription:
             self._client.ask(request, lambda _: None, self._line.timeout)
         if await self._create():
             for items in self._meters.values():
-                for item in items:
+                for item in items.values():
                     item.fresh, item.last, item.differs_since_s, item.lossy = True, None, None, True
-                await self._watch(items)
+                await self._watch(list(items.values()))
 
     async def _watch(self, items: Sequence[Item]) -> None:
         handles = {}

@@ -146,3 +146,16 @@ async def test_no_task_is_left_behind(server: Any, opcua_plan: Callable[..., Met
         assert not {
             task for task in asyncio.all_tasks() - before if "asyncua/client" in repr(task) or "drivers" in repr(task)
         }
+
+
+async def test_a_reading_of_one_point_takes_nothing_of_what_was_told(
+    server: Any, opcua_plan: Callable[..., MeterPlan]
+) -> None:
+    plan, one = opcua_plan(mass="ns=2;s=mass", flow="ns=2;s=flow"), opcua_plan(mass="ns=2;s=mass")
+    async with subscribed(server) as session:
+        await session.read(plan)
+        await asyncio.sleep(0.3)
+        await server.set("mass", data(42.0))
+        await asyncio.sleep(0.3)
+        assert [value.at_ms for value in await session.read(one)] == [None]
+        assert [value.value for value in await until(session, plan, 1)] == [42.0]

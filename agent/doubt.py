@@ -84,13 +84,20 @@ class Doubts:
         self._trails: dict[tuple[str, str], Trail] = {}
 
     def jumps(self, meter: Meter, answer: Answer) -> list[str]:
-        """Return the counters whose values in an answer are to be read again."""
-        at_s = answer.asked_s or 0.0
-        return [
-            value.point
-            for value in answer.values
-            if (number := _number(meter, value)) is not None and self._trail(meter, value.point).doubts(number, at_s)
-        ]
+        """Return the counters whose values in an answer are to be read again; where there are none, all are learnt."""
+        if not meter.counters:
+            return []
+        at_s, jumped, seen = answer.asked_s or 0.0, [], []
+        for value in answer.values:
+            if value.point in meter.counters and (number := _number(meter, value)) is not None:
+                trail = self._trail(meter, value.point)
+                seen.append((trail, number))
+                if trail.doubts(number, at_s):
+                    jumped.append(value.point)
+        if not jumped:
+            for trail, number in seen:
+                trail.learn(number, at_s)
+        return jumped
 
     def learn(self, meter: Meter, answer: Answer) -> None:
         """Note what is believed."""
@@ -104,9 +111,8 @@ class Doubts:
         before = {value.point: _number(meter, value) for value in first.values}
         disbelieved, values = 0, []
         for value in second.values:
-            if value.point in jumped or value.point in self.jumps(meter, replace(second, values=[value])):
-                was_right, value = self._judged(meter, value, before.get(value.point), second.asked_s or 0.0)
-                disbelieved += not was_right
+            was_right, value = self._judged(meter, value, before.get(value.point), second.asked_s or 0.0)
+            disbelieved += not was_right and value.point in jumped
             values.append(value)
         return replace(second, values=values), disbelieved
 

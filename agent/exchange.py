@@ -145,7 +145,6 @@ class ExchangeWire:
             second = await self._answer(meter, request, turn)
             first, disbelieved = self._doubts.decided(meter, jumped, first, second)
             counters.disbelieved += disbelieved
-        if first.error is None:
             self._doubts.learn(meter, first)
         return first
 

@@ -18,7 +18,7 @@ READ_ADDRESS = 0x13
 REPLY, ERROR, MORE = 0x80, 0x40, 0x20
 """Bits of a control code: from the meter; refused; more frames follow."""
 WAKE = 0xFE
-MAX_PREAMBLE = 16
+MAX_PREAMBLE = 32
 """More bytes than that before the first 68 are noise."""
 MAX_DATA = 200
 """Bytes of data in the answer to a read."""

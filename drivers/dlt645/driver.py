@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import groupby
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -144,12 +143,13 @@ def _one_by_one(exchange: Exchange, items: Sequence[Item]) -> Iterator[Request]:
 
 
 def _in_blocks(exchange: Exchange, items: Sequence[Item]) -> Iterator[Request]:
-    """Read together what one block holds in one layout, the rest one by one."""
-    keyed = sorted(items, key=_block)
-    for block, group in groupby(keyed, key=_block):
-        members = list(group)
+    """Read together what one block holds in one layout, the rest one by one; what the profile has first comes first."""
+    groups: dict[str, list[Item]] = {}
+    for item in items:
+        groups.setdefault(_block(item) or item.di, []).append(item)
+    for block, members in groups.items():
         at = {place[1]: item for item in members if (place := block_of(item.di))}
-        if block and len(members) > 1 and len(at) == len(members):
+        if len(members) > 1 and len(at) == len(members):
             yield BlockRead(exchange.another(), block, at)
         else:
             yield from _one_by_one(exchange, members)

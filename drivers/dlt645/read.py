@@ -44,6 +44,7 @@ class Exchange:
         self._size: int | None = None
         self._data = b""
         self._frames = 0
+        self._sender = number
         self.request_bytes = preamble + AROUND + edition.di_size
 
     def another(self) -> "Exchange":
@@ -54,9 +55,13 @@ class Exchange:
         """Return the frame that asks for a DI, whose value has `size` bytes; None: as many as come."""
         self._di = bytes.fromhex(di)[::-1]
         self._size = size
+        self._begin()
+        return self._wake + Frame(self.number, self.edition.read, self._di).to_bytes()
+
+    def _begin(self) -> None:
         self._data = b""
         self._frames = 0
-        return self._wake + Frame(self.number, self.edition.read, self._di).to_bytes()
+        self._sender = self.number
 
     def reply_bytes(self, size: int) -> int:
         """Return the bytes of a reply with a value of `size` bytes."""
@@ -82,9 +87,10 @@ class Exchange:
         """
         self.length_of(reply)
         frame = Frame.of(reply)
-        check_sender(self.number, frame)
+        check_sender(self._sender, frame)
         if frame.control & ERROR:
             raise refused(frame.data, self.edition)
+        self._sender = frame.number
         self._data += self._part(frame.data)
         self._frames += 1
         if not frame.control & MORE or (self._size is not None and len(self._data) >= self._size):
@@ -107,7 +113,8 @@ class Exchange:
         return data[size:-1]
 
     def _whole(self) -> bytes:
-        data, self._data, self._frames = self._data, b"", 0
+        data = self._data
+        self._begin()
         if self._size is not None and len(data) != self._size:
             sizes = len(data), self._size
             raise bad(f"数据 {sizes[0]} 字节，应为 {sizes[1]}", f"a value of {sizes[0]} bytes, not {sizes[1]}")

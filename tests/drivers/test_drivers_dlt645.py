@@ -56,7 +56,7 @@ def test_a_published_request_is_what_we_send(case: dict[str, Any]) -> None:
     assert read_of(case["number"], case["di"], **kind).request() == b"\xfe\xfe\xfe\xfe" + frame
 
 
-@pytest.mark.parametrize("preamble", [0, 1, 4, 16])
+@pytest.mark.parametrize("preamble", [0, 1, 4, 32])
 @pytest.mark.parametrize("case", GOLDEN["replies"], ids=lambda case: case["frame"])
 def test_a_published_reply_gives_its_value(case: dict[str, Any], preamble: int) -> None:
     reply = b"\xfe" * preamble + bytes.fromhex(case["frame"])
@@ -130,7 +130,7 @@ def test_a_value_that_is_whole_is_taken_though_more_frames_follow() -> None:
         (ENERGY[:-2] + b"\x00\x16", "checksum"),
         (ENERGY[:-1], "not one whole frame"),
         (b"\x68" + ENERGY, "no frame begins"),
-        (b"\xfe" * 17 + ENERGY, "17 bytes before the 68"),
+        (b"\xfe" * 33 + ENERGY, "33 bytes before the 68"),
         (b"\x68\x61\x01\x00\x00\x00\x00\x68\x91\xc9", "201 data bytes"),
     ],
 )

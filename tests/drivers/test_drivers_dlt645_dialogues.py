@@ -90,9 +90,9 @@ def test_neighbours_are_asked_for_together_where_the_meter_has_blocks() -> None:
         "own": {"address": "00010300", "type": "bcd4.1"},
     }
     reads = reads_of(points, blocks=True)
-    assert sorted(read.label for read in reads) == [
-        "DI 00010300, 4 bytes", "DI 0001FF00, block of 4 values or more", "DI 0201FF00, block of 2 values or more",
-        "DI 02800002, 2 bytes",
+    assert [read.label for read in reads] == [
+        "DI 0001FF00, block of 4 values or more", "DI 0201FF00, block of 2 values or more", "DI 02800002, 2 bytes",
+        "DI 00010300, 4 bytes",
     ]  # fmt: skip
     block = next(read for read in reads if "0001FF00" in read.label)
     assert block.request()[4:] == framed(0x11, "00FF0100")
@@ -199,6 +199,13 @@ def test_f32_a_frame_out_of_turn_is_refused(reply: bytes, words: str) -> None:
     sent(block.decode(framed(0xB1, "00FF0100 56341200 1002")))
     with pytest.raises(BadFrame, match=words):
         block.decode(reply)
+
+
+def test_f32_frames_of_two_meters_are_never_put_together() -> None:
+    (block,) = reads_of(TARIFFS, blocks=True, number="A" * 12)
+    sent(block.decode(framed(0xB1, "00FF0100 56341200 1002")))
+    with pytest.raises(BadFrame, match="from meter 202611230048, not 202611230047"):
+        block.decode(framed(0x92, "00FF0100 0000 01", "202611230048"))
 
 
 def test_f32_frames_without_end_are_refused() -> None:

@@ -42,9 +42,7 @@ class Exchange:
         self._wake = bytes([WAKE]) * preamble
         self._di = b""
         self._size: int | None = None
-        self._data = b""
-        self._frames = 0
-        self._sender = number
+        self._begin()
         self.request_bytes = preamble + AROUND + edition.di_size
 
     def another(self) -> "Exchange":

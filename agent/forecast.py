@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
+from agent.labels import label_of
 from agent.port import byte_s
-from agent.refusals import label_of
 from agent.wiring import Line, Meter, Wiring
 from drivers.contract import ExchangeDriver, ExchangeLine, Request
 from metering.text import Text

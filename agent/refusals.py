@@ -15,7 +15,6 @@ from agent.memory import Forbidden, Memory, Remembered
 from agent.wiring import Meter
 from drivers.contract import Request
 from metering.errors import MeterRefused
-from metering.text import Text
 
 log = logging.getLogger(__name__)
 
@@ -26,12 +25,6 @@ MOST_DIVISIONS = 16
 _SLOTS = 2
 _CODES = (2, 3)
 """Illegal data address, illegal data value: what a device says of a place it does not have."""
-
-
-def label_of(request: Request) -> Text:
-    """Return a request's label in both languages."""
-    label = request.label
-    return label if isinstance(label, Text) else Text(label, label)
 
 
 class Pieces:
@@ -88,7 +81,7 @@ class Pieces:
             self._read = True
             self._refused.pop(key, None)
             if self._known.forbidden.pop(key, None) is not None:
-                log.info("meter %s: %s is readable again", self._meter.id, label_of(request).en)
+                log.info("meter %s: %s is readable again", self._meter.id, request.label)
                 self._begin_anew()
         elif isinstance(answer.error, MeterRefused) and answer.error.code in _CODES:
             if key in self._known.forbidden:
@@ -111,7 +104,7 @@ class Pieces:
 
     def _forbid(self, key: str, request: Request, error: MeterRefused, now_ms: int) -> None:
         del self._refused[key]
-        label = label_of(request).en
+        label = request.label
         self._known.forbidden[key] = Forbidden(request.points, label, error.code, error.detail, now_ms)
         self._leaves[key] = request
         self._asked = [other for other in self._asked if other is not request]

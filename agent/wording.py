@@ -98,15 +98,7 @@ def _line_health(name: str, line: Mapping[str, Any]) -> Text:
 def _meter_health(name: str, meter: Mapping[str, Any]) -> list[Text]:
     """Return what a meter's status says: how it is, its counts, and what was found out about it."""
     texts = [_meter(name, meter)]
-    trip = meter.get("round_trip_ms")
-    faults = ", ".join(f"{cause} {count}" for cause, count in meter.get("failures", {}).items())
-    codes = ", ".join(f"{code}: {count}" for code, count in meter.get("exceptions", {}).items())
-    told = [f"ok {meter.get('ok', 0)}"]
-    told += [faults] if faults else []
-    told += [f"exceptions {codes}"] if codes else []
-    told += [f"{word} {meter[word]}" for word in ("stale", "retries", "disbelieved", "backfilled") if meter.get(word)]
-    told += [f"{trip[0]:g} / {trip[1]:g} ms"] if trip else []
-    texts.append(Text(f"    {'; '.join(told)}", f"    {'; '.join(told)}"))
+    texts.append(_counts(meter))
     if meter.get("identity") or meter.get("variant"):
         found = ({"variant": meter["variant"]} if meter.get("variant") else {}) | meter.get("identity", {})
         said = ", ".join(f"{key} {value}" for key, value in found.items())
@@ -124,6 +116,38 @@ def _meter_health(name: str, meter: Mapping[str, Any]) -> list[Text]:
             Text(f"    {point} 被仪表拒绝，不再询问：{why}", f"    {point} is refused, no longer asked for: {why}")
         )
     return [Text(fold(text.zh), fold(text.en)) for text in texts]
+
+
+def _counts(meter: Mapping[str, Any]) -> Text:
+    """Return what came of a meter's exchanges, leaving out what never happened."""
+    counts = [(_OK, meter.get("ok", 0))]
+    counts += [(_CAUSES.get(cause, Text(cause, cause)), count) for cause, count in meter.get("failures", {}).items()]
+    counts += [(Text(f"异常码 {code}", f"exception {code}"), n) for code, n in meter.get("exceptions", {}).items()]
+    counts += [(word, meter[key]) for key, word in _KEPT.items() if meter.get(key)]
+    trip = meter.get("round_trip_ms")
+    took = [] if not trip else [f"p50 {trip[0]:g} ms, p95 {trip[1]:g} ms"]
+    return Text(
+        "    " + "；".join([*(f"{word.zh} {count}" for word, count in counts), *took]),
+        "    " + "; ".join([*(f"{word.en} {count}" for word, count in counts), *took]),
+    )
+
+
+_OK = Text("成功", "ok")
+_CAUSES = {
+    "timeout": Text("超时", "timeout"),
+    "bad_frame": Text("错误报文", "bad frame"),
+    "exception": Text("拒绝", "refused"),
+    "unreachable": Text("不可达", "unreachable"),
+    "variant": Text("型式不明", "unknown variant"),
+    "error": Text("驱动故障", "driver fault"),
+}
+_KEPT = {
+    "stale": Text("过期报文", "stale frames"),
+    "retries": Text("重发", "retries"),
+    "reread": Text("跳变复读", "jumps read again"),
+    "disbelieved": Text("不采信", "disbelieved"),
+    "backfilled": Text("补录", "backfilled"),
+}
 
 
 def _meter(name: str, meter: Mapping[str, Any]) -> Text:

@@ -131,8 +131,8 @@ class Request(Protocol):
     def points(self) -> tuple[str, ...]: ...
 
     @property
-    def label(self) -> str | Text:
-        """A line for `tanbiao agent plan`, such as `fc 3, 40 registers at 0x0800`; a Text where it has words."""
+    def label(self) -> str:
+        """A line for `tanbiao agent plan`, such as `fc 3, 40 registers at 0x0800`."""
         ...
 
     @property

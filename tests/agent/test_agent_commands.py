@@ -12,6 +12,7 @@ from agent import app, commands
 from agent.books import OutboxSettings
 from agent.counters import LineCounters, MeterCounters
 from agent.outbox import open_outbox
+from agent.wording import fold, health, lines
 from link import control
 from metering.errors import NotRunning, SettingsFaults, StoreBusy
 from metering.text import Text
@@ -49,7 +50,8 @@ def test_plan_shows_each_request_and_how_long_a_cycle_takes(agent_file: AgentFil
     assert meter["requests"] == ["fc 3, 4 registers at 0x0000"]
     bits = (8 + 13) * 11
     assert bits / 1200 < line["cycle_s"] < bits / 1200 + 0.1
-    assert "fc 3, 4 registers" in outcome.text.say("zh")
+    assert "fc 3, 4 registers at 0x0000" in outcome.text.say("en")
+    assert "功能码 3，0x0000 起 4 个寄存器" in outcome.text.say("zh")
     assert outcome.fine
 
 
@@ -172,3 +174,32 @@ async def test_systemd_is_told_and_its_watchdog_fed_by_the_polling(
     assert b"READY=1" in told
     assert told.count(b"WATCHDOG=1") >= 2
     assert told[-1] == b"STOPPING=1"
+
+
+def test_plan_and_status_keep_to_a_hundred_columns() -> None:
+    english = "  warning: line a needs 41.0 s for a 30 s cycle: " + "lengthen the interval, " * 8
+    chinese = "  警告：线路 a 读一遍要 41.0 s，间隔只有 30 s：" + "请加长间隔、提高波特率、" * 8
+    for line in (english, chinese):
+        rows = fold(line).split("\n")
+        assert len(rows) > 1
+        assert all(sum(2 if ord(char) > 0x2E80 else 1 for char in row) <= 100 for row in rows)
+        assert "".join(rows).replace(" ", "") == line.replace(" ", "")
+
+
+def test_status_says_what_a_meter_answered_in_both_languages() -> None:
+    meter = MeterCounters(expected=3, read=2, last_good_ms=1, ok=5, retries=1, replaced=("7", "8"), variant="swapped")
+    meter.failures["timeout"] = 1
+    meter.exceptions[2] = 4
+    meter.identity["serial"] = "8"
+    meter.forbidden["p5"] = "fc 3, 2 registers at 0x000A: exception 2"
+    meter.round_trips_ms.extend([10.0] * 20)
+    data = {
+        "connected": True, "silent_since": None, "receipted": 1, "unreceipted": 0, "outbox_bytes": 0, "alarms": [],
+        "lines": {"a": LineCounters(open=True, overruns=3, utilisation=0.25).report()}, "meters": {"m1": meter.report()},
+    }  # fmt: skip
+    english, chinese = lines(health(data)).say("en"), lines(health(data)).say("zh")
+    for said in ("25% busy", "3 overruns", "ok 5; timeout 1; exception 2 4; retries 1; p50 10 ms", "variant swapped",
+                 "was 7, is 8: meter replaced?", "p5 is refused"):  # fmt: skip
+        assert said in english
+    for said in ("占用 25%", "成功 5；超时 1；异常码 2 4；重发 1", "换表了吗", "p5 被仪表拒绝"):
+        assert said in chinese

@@ -29,7 +29,7 @@ def driver(name: str) -> Driver:
     try:
         found: Driver = import_module(f"drivers.{name}").DRIVER
     except ModuleNotFoundError as error:
-        if not _EXTRAS[name]:
+        if not _EXTRAS[name] or (error.name or "").startswith("drivers."):
             raise
         raise _missing(name, error.name or name) from error
     return found

@@ -10,9 +10,12 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
+from pydantic import Field, model_validator
+
 from drivers.catalogue import driver
 from drivers.contract import Driver, Value
 from metering.errors import MeteringError, SettingsError, SettingsFaults
+from metering.fields import FieldError, Strict
 from metering.profile import Place, Profile, ProfilePoint
 from metering.quantity import unit
 from metering.text import Text
@@ -30,6 +33,31 @@ LIKELY_FACTORS = {sign * Decimal(10) ** power for power in range(-9, 10) for sig
 """By how much a scale is off where it is: a power of ten, the sign, hours for seconds."""
 ROLLOVER_UNKNOWN = "rollover"
 """A counter without digits, modulus or a float's resolution says this word in `doc`: then nobody forgot."""
+
+
+class Vector(Strict):
+    """Bytes of a meter and the values they must give; which form the bytes have is the protocol's."""
+
+    registers: dict[int | str, str] | None = None
+    """Modbus: first register of each run, and the run in hexadecimal."""
+    reply: str | list[str] | None = None
+    """A reply as it was on the wire, with its checksum, in hexadecimal; several where the dialogue has several."""
+    reply_text: str | None = None
+    """IEC 62056-21: a reply as text."""
+    values: dict[str, Any] | None = None
+    """OPC UA: node -> value."""
+    address: int | str | None = None
+    """With a Modbus reply: the register that was asked for first."""
+    variant: str | None = None
+    """The edition of the model it is read as."""
+    expect: dict[str, int | float | str | None] = Field(min_length=1)
+    """Point -> value, in the point's unit; null where there is none."""
+
+    @model_validator(mode="after")
+    def _one_form(self) -> "Vector":
+        if sum(form is not None for form in (self.registers, self.reply, self.reply_text, self.values)) != 1:
+            raise FieldError(_ONE_FORM)
+        return self
 
 
 @dataclass(frozen=True)
@@ -141,19 +169,19 @@ def _line(document: Document, profile: Profile, reader: Driver) -> Iterator[Sett
 def _vectors(document: Document, profile: Profile) -> Iterator[SettingsError]:
     if not profile.vectors:
         yield document.fault(("vectors",), _NO_VECTORS, _WHAT_VECTORS_ARE)
-    for index, vector in enumerate(profile.vectors):
-        edition = vector.get("variant")
-        if edition is not None and edition not in profile.variants:
-            yield document.fault(("vectors", index, "variant"), _NO_VARIANT, None, name=edition,
+    for index, given in enumerate(profile.vectors):
+        try:
+            vector = document.check(Vector, ("vectors", index))
+        except SettingsFaults as error:
+            yield from error.faults
+            continue
+        if vector.variant is not None and vector.variant not in profile.variants:
+            yield document.fault(("vectors", index, "variant"), _NO_VARIANT, None, name=vector.variant,
                                  known=", ".join(profile.variants))  # fmt: skip
             continue
-        resolved = profile.variant(edition) if edition else profile
+        resolved = profile.variant(vector.variant) if vector.variant else profile
         points = {**resolved.identity, **resolved.points}
-        promised = vector.get("expect")
-        if not isinstance(promised, dict) or not promised:
-            yield document.fault(("vectors", index), _NO_EXPECT)
-            continue
-        for name in set(promised) - set(points):
+        for name in set(given["expect"]) - set(points):
             near = nearest(str(name), list(points))
             yield document.fault(("vectors", index, "expect", name), _NO_POINT, _DID_YOU_MEAN if near else None,
                                  name=name, near=near)  # fmt: skip
@@ -231,6 +259,7 @@ def _changes(
     yield from ({"order": order} for order in ORDERS)
     if isinstance(point.address, int):
         yield from ({"address": point.address + step} for step in (-1, 1) if point.address + step >= 0)
+        yield from ({"fc": code} for code in (3, 4))
     yield from ({"type": type_name} for type_name in TYPES)
     yield from ({"type": type_name, "order": order} for type_name in TYPES for order in ORDERS)
     if isinstance(point.address, int) and point.address >= 40001:
@@ -295,7 +324,10 @@ _WHAT_VECTORS_ARE = Text(
     "Give at least one: a reply, or some registers, and the values they must give",
 )
 _NO_VARIANT = Text("没有型式 {name}，现有：{known}", "there is no variant {name}; there are {known}")
-_NO_EXPECT = Text("没有 expect: {{测点: 值}}", "there is no expect: {{point: value}}")
+_ONE_FORM = Text(
+    "写一种字节：registers、reply、reply_text 或 values",
+    "give the bytes in one form: registers, reply, reply_text or values",
+)
 _NO_POINT = Text("没有测点 {name}", "there is no point {name}")
 _NO_VECTOR_OF = Text(
     "型式 {name} 没有自己的向量（variant: {name}）", "no vector reads the variant {name} (variant: {name})"

@@ -65,7 +65,9 @@ def list_(
             for name, model in found
         ]
         table(columns, rows)
-        print(say("{n} 个型号。可信程度 {what}", "{n} models. Trust is {what}", n=len(found), what=_legend()))
+        print(say("{n} 个型号。可信程度：", "{n} models. How far to trust them:", n=len(found)))
+        for word, text in STATUSES.items():
+            print(f"  {word:<10}  {text.say(LANG)}")
     if not found:
         fail(say("没有符合的型号", "no model matches"))
         raise typer.Exit(1)
@@ -98,10 +100,6 @@ def _maker(model: "Profile") -> str:
 
 def _title(model: "Profile") -> str:
     return ", ".join([f"{_maker(model)} {model.model}", *model.also])
-
-
-def _legend() -> str:
-    return "; ".join(f"{word}: {text.say(LANG)}" for word, text in STATUSES.items())
 
 
 def _entry(name: str, model: "Profile") -> dict[str, Any]:

@@ -3,10 +3,13 @@
 import ast
 import inspect
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import metering.profile
+import tanbiao.profile_check
 from metering.profile import Profile
+from tanbiao.profile_check import Vector
 
 
 def profile_schema() -> dict[str, Any]:
@@ -14,11 +17,16 @@ def profile_schema() -> dict[str, Any]:
     languages."""
     schema = Profile.model_json_schema()
     definitions = schema["$defs"]
-    for name, fields in _said_under_fields().items():
+    for name, fields in _said_under_fields(metering.profile).items():
         described = schema if name == Profile.__name__ else definitions.get(name, {})
         for field, said in fields.items():
             if field in described.get("properties", {}):
                 described["properties"][field]["description"] = said
+    vector = Vector.model_json_schema()
+    for field, said in _said_under_fields(tanbiao.profile_check)[Vector.__name__].items():
+        vector["properties"][field]["description"] = said
+    definitions["Vector"] = vector
+    schema["properties"]["vectors"]["items"] = {"$ref": "#/$defs/Vector"}
     both = definitions["Bilingual"]
     definitions["Bilingual"] = {"anyOf": [{"type": "string"}, both], "description": both.pop("description")}
     return {
@@ -29,9 +37,9 @@ def profile_schema() -> dict[str, Any]:
     }
 
 
-def _said_under_fields() -> dict[str, dict[str, str]]:
+def _said_under_fields(module: ModuleType) -> dict[str, dict[str, str]]:
     """Return class -> field -> the sentence under it."""
-    tree = ast.parse(Path(inspect.getfile(metering.profile)).read_text("utf-8"))
+    tree = ast.parse(Path(inspect.getfile(module)).read_text("utf-8"))
     found: dict[str, dict[str, str]] = {}
     inherited: dict[str, list[str]] = {}
     for node in tree.body:

@@ -93,7 +93,9 @@ def test_a_slip_that_a_vector_shows_is_named(
         ('vectors:\n  - registers: {0x0100: "000F423F", 0x0102: "42F6E979"}\n'
          "    expect: {energy_import: 9999.99, power: 123.456}\n", "", "em1.yaml:", "vectors"),
         ("digits: 6", "digits: 6, valid: [10, 1]", ":9:", "10"),
-        ("expect: {energy_import: 9999.99, power: 123.456}", "expect: {}", ":12:", "expect"),
+        ("expect: {energy_import: 9999.99, power: 123.456}", "expect: {}", ":13:", "expect"),
+        ("- registers: {", "- register: {", ":12:", "registers"),
+        ("expect: {energy_import: 9", "variant: old\n    expect: {energy_import: 9", ":13:", "variant"),
     ],
 )  # fmt: skip
 def test_a_fault_has_its_place_and_what_was_meant(
@@ -128,9 +130,17 @@ def test_a_rollover_nobody_documents_is_said_and_warned_of_no_more(run: Callable
 
 def test_bytes_a_driver_refuses_are_told(run: Callable[..., Any]) -> None:
     code, answer = run('registers: {0x0100: "000F423F", 0x0102: "42F6E979"}',
-                       'reply: "01 03 04 00 0F 42 3F 00 00", address: 0x0100')  # fmt: skip
-    assert code in (1, 78)
-    assert answer["faults"] or answer["profiles"][0]["vectors"][0]["error"]
+                       'reply: "01 03 04 00 0F 42 3F 00 00"\n    address: 0x0100')  # fmt: skip
+    assert code == 1
+    assert "CRC" in answer["profiles"][0]["vectors"][0]["error"]
+
+
+def test_a_reply_of_the_other_function_code_is_named(run: Callable[..., Any]) -> None:
+    code, answer = run('registers: {0x0100: "000F423F", 0x0102: "42F6E979"}\n'
+                       "    expect: {energy_import: 9999.99, power: 123.456}",
+                       'reply: "01 04 04 00 0F 42 3F BB 37"\n    address: 0x0100\n    expect: {energy_import: 9999.99}')  # fmt: skip
+    assert code == 1
+    assert "fc: 4" in hints(answer)["energy_import"]
 
 
 def test_a_missing_file_or_model_is_a_fault() -> None:

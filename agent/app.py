@@ -39,7 +39,7 @@ GATHER_S = 0.003
 """From a line's rest to the commit: so long may others add to it."""
 LONGEST_GATHER_S = 0.25
 """A line that does not rest is not waited for any longer."""
-TIDY_S = 10.0
+TIDY_S = 60.0
 GOODBYE_S = 3.0
 LAST_READ_S = 1.5
 """Longest wait for reads under way when told to stop."""

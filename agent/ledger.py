@@ -5,7 +5,7 @@
     delivered(first_id, last_id, at_ms, crc)                                 what the ingester has receipted, as ranges
     facts(name, value)                                                       the last clean stop, a salvage under way
 
-A cycle costs one fsync and one or two pages: there is no second index, and receipts are written every 10 s only (one
+A cycle costs one fsync and one or two pages: there is no second index, and receipts are written once a minute only (one
 that is lost with the power means a batch sent twice). Database and write-ahead log together stay within `max_size`.
 """
 

@@ -24,4 +24,6 @@ def line(**where: str | int) -> Line:
     )  # fmt: skip
     plan = MeterPlan("main", {"unit": 1}, profile, profile.points)
     indices = {name: at for at, name in enumerate(NAMES)}
-    return Line("a", modbus, settings, (Meter("main", "a", plan, profile.points, 1000, 0, indices, frozenset({"energy"})),))
+    return Line(
+        "a", modbus, settings, (Meter("main", "a", plan, profile.points, 1000, 0, indices, frozenset({"energy"})),)
+    )

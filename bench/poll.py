@@ -30,7 +30,7 @@ Polls = Callable[[int], Awaitable[None]]
 
 def measure(size: Size, folder: Path) -> Iterator[Row]:
     with one_core(), far_end("tcp") as port, asyncio.Runner() as runner:
-        ours, whole = _ours(int(port)), _whole(int(port))
+        ours, whole = answers(int(port)), with_batch(int(port))
         bare = runner.run(_bare(int(port)))
         found = alternate(
             {
@@ -67,7 +67,8 @@ def exchange_wire(world: World, **where: str | int) -> ExchangeWire:
     return ExchangeWire(of, cast(ExchangeDriver, of.driver), cast(ExchangeLine, of.settings), world)
 
 
-def _ours(port: int) -> Polls:
+def answers(port: int) -> Polls:
+    """Return polls whose answers are looked at and dropped."""
     wire = exchange_wire(RealWorld(), tcp=f"127.0.0.1:{port}")
     (meter,) = line(tcp="127.0.0.1:1").meters
 
@@ -80,7 +81,7 @@ def _ours(port: int) -> Polls:
     return polls
 
 
-def _whole(port: int) -> Polls:
+def with_batch(port: int) -> Polls:
     """Return polls whose answers go where the agent's go, into the batch under way."""
     world = RealWorld()
     wire = exchange_wire(world, tcp=f"127.0.0.1:{port}")

@@ -67,8 +67,8 @@ def decode(topic: str, payload: bytes) -> Iterator[tuple[int, int, float]]:
 
 def give_receipts(port: int) -> None:
     """Be an ingester that commits at once whatever comes, and says so."""
-    from paho.mqtt.client import Client, MQTTMessage  # noqa: PLC0415 - the peer's module needs no broker
-    from paho.mqtt.enums import CallbackAPIVersion  # noqa: PLC0415
+    from paho.mqtt.client import Client, MQTTMessage
+    from paho.mqtt.enums import CallbackAPIVersion
 
     seen: dict[str, int] = {}
     lock = threading.Lock()

@@ -66,8 +66,8 @@ def list_(
         ]
         table(columns, rows)
         print(say("{n} 个型号。可信程度：", "{n} models. How far to trust them:", n=len(found)))
-        for word, text in STATUSES.items():
-            print(f"  {word:<10}  {text.say(LANG)}")
+        for word, meaning in STATUSES.items():
+            print(f"  {word:<10}  {meaning.say(LANG)}")
     if not found:
         fail(say("没有符合的型号", "no model matches"))
         raise typer.Exit(1)

@@ -1,5 +1,6 @@
 """Every shipped profile, whatever its protocol: its driver can read it, its vectors give what they promise, its points are sane."""
 
+import re
 from functools import cache
 from typing import Any
 
@@ -96,6 +97,13 @@ def test_a_valid_range_hurts_no_plant(name: str) -> None:
 def test_a_name_is_made_of_plain_words(name: str) -> None:
     assert all(part and set(part) <= set("abcdefghijklmnopqrstuvwxyz0123456789-") for part in name.split("/"))
     assert len(name.split("/")) == 2
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_folder_is_named_after_the_maker(name: str) -> None:
+    vendor = load_profile(name).vendor
+    maker = vendor if isinstance(vendor, str) else vendor.en
+    assert set(name.split("/")[0].split("-")) <= set(re.findall("[a-z0-9]+", maker.lower()))
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -20,6 +20,7 @@ from settings.plant_faults import AT_ONCE, LASTING, FaultKind, PlantFault, clock
 from settings.plant_meters import (
     MODEL_LINES,
     NUMBER_DIGITS,
+    UNITS,
     PlantLine,
     PlantMeter,
     Running,
@@ -108,6 +109,8 @@ class PlantSettings(Strict):
             yield Contradiction(("meters", name, "line"), _WRONG_LINE, values)
         elif meter.profile is not None:
             yield from _profile_faults(name, meter, line)
+        else:
+            yield from _number_faults(("meters", name), meter, line)
 
     def _fault_faults(self, number: int, fault: PlantFault) -> Iterator[Contradiction]:
         meter = self.meters.get(fault.meter)
@@ -171,6 +174,9 @@ def _profile_faults(name: str, meter: PlantMeter, line: PlantLine) -> Iterator[C
 
 
 def _number_faults(here: tuple[str, str], meter: PlantMeter, line: PlantLine) -> Iterator[Contradiction]:
+    low, high = UNITS.get(line.protocol, (0, 255))
+    if not low <= meter.unit <= high:
+        yield Contradiction((*here, "unit"), _NO_UNIT, {"unit": meter.unit, "low": low, "high": high})
     longest = NUMBER_DIGITS.get(line.protocol)
     if longest is not None and not (meter.digits.isdigit() and len(meter.digits) <= longest):
         yield Contradiction((*here, "number"), _NO_NUMBER, {"number": meter.number, "digits": longest})
@@ -248,4 +254,5 @@ _OTHER_PROTOCOL = Text(
     "{profile} speaks {protocol}; it cannot hang on the {other} line {line}",
 )
 _NO_NUMBER = Text("{number!r} 不是表号：至多 {digits} 位数字", "{number!r} is no meter number: {digits} digits at most")
+_NO_UNIT = Text("{unit} 不是站号：{low} 到 {high}", "{unit} is no unit: {low} to {high}")
 _NO_POINT = Text("{profile} 没有测点 {point}", "{profile} has no point {point}")

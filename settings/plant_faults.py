@@ -13,7 +13,7 @@ from metering.text import Text
 FaultKind = Literal[
     "silence", "checksum", "late", "reset", "rollover", "stuck", "burst", "refuse", "abort", "stale", "transaction",
     "foreign", "noise", "truncated", "doubled", "echo", "exception", "swapped", "length", "endless", "vanish",
-    "permission", "nibble",
+    "permission", "nibble", "uncertain", "future", "unstamped",
 ]  # fmt: skip
 FAULTS: tuple[FaultKind, ...] = FaultKind.__args__  # type: ignore[attr-defined]
 
@@ -36,10 +36,16 @@ _ON: Mapping[FaultKind, frozenset[str]] = {
     "foreign": frozenset({"modbus-tcp/*", "modbus-rtu/*", "modbus-ascii/*", "dlt645/*", "cjt188/*", "mbus/*"}),
     "vanish": frozenset({"*/serial"}),
     "permission": frozenset({"*/serial"}),
+    "endless": frozenset({"*/serial", "*/tcp", "*/tls"}),
     "echo": frozenset({"*/serial", "*/tcp"}),
+    "uncertain": frozenset({"opcua/*"}),
+    "future": frozenset({"opcua/*"}),
+    "unstamped": frozenset({"opcua/*"}),
 }  # fmt: skip
 """Where a fault can be (`protocol/way`); any other lasting fault of a reply can be on every protocol but OPC UA."""
-_OPCUA: frozenset[FaultKind] = frozenset({"silence", "checksum", "late", *OF_THE_COUNTER})
+_OPCUA: frozenset[FaultKind] = frozenset(
+    {"silence", "checksum", "late", "refuse", "uncertain", "future", "unstamped", *OF_THE_COUNTER}
+)
 
 
 @dataclass(frozen=True)

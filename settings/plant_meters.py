@@ -35,6 +35,8 @@ PACE: dict[LineKind, int] = {"dlt645": 2400, "cjt188": 2400, "mbus": 2400, "iec6
 BITS: dict[LineKind, str] = {"dlt645": "8E1", "cjt188": "8E1", "mbus": "8E1", "iec62056": "7E1"}
 NUMBER_DIGITS: dict[LineKind, int] = {"dlt645": 12, "cjt188": 14, "mbus": 8}
 """The longest number of a meter, in digits."""
+UNITS: dict[LineKind, tuple[int, int]] = {"modbus-rtu": (1, 247), "modbus-ascii": (1, 247), "mbus": (0, 250)}
+"""The units a line can have, where not 0 to 255."""
 MODBUS: frozenset[LineKind] = frozenset({"modbus-tcp", "modbus-rtu", "modbus-ascii"})
 
 MODEL_LINES: dict[Model, tuple[LineKind, ...]] = {
@@ -76,6 +78,12 @@ class PlantLine(Strict):
     IEC 62056-21."""
     frame: Literal["8N1", "8E1", "8O1", "8N2", "7E1"] | None = None
     """Bits of a byte on a serial line; by default 8N1, 8E1 for DL/T 645, CJ/T 188 and M-Bus, 7E1 for IEC 62056-21."""
+
+    secured: bool = False
+    """OPC UA: also offers the three security policies, with a certificate of its own."""
+    user: str | None = None
+    """OPC UA: the only user; by default anybody."""
+    password: str | None = Field(default=None, repr=False)
 
     @model_validator(mode="after")
     def _carried(self) -> "PlantLine":

@@ -116,12 +116,16 @@ class _House:
             return {"serial": str(await stack.enter_async_context(serial.serve()))}
         port = await self._listen(name, line, stack)
         if line.protocol == "opcua":
-            return {"url": f"opc.tcp://127.0.0.1:{port}/tanbiao/"}
+            where = {"url": f"opc.tcp://127.0.0.1:{port}/tanbiao/"}
+            return {**where, "certificate": str(self._opcua_certificate(name))} if line.secured else where
         where = {"udp" if line.way == "udp" else "tcp": f"127.0.0.1:{port}"}
         return {**where, "ca": str(self._certificate(name))} if line.way == "tls" else where
 
     def _certificate(self, name: str) -> Path:
         return self._memory.path.parent / "tls" / f"{name}.pem"
+
+    def _opcua_certificate(self, name: str) -> Path:
+        return self._memory.path.parent / "opcua" / f"{name}.der"
 
     def _fault(self, name: str) -> Callable[[], FaultKind | None]:
         return lambda: self._faults.of_line(name)
@@ -150,7 +154,9 @@ class _House:
             )  # asyncua takes a second to load; a plant without OPC UA needs none of it
 
             return await stack.enter_async_context(
-                OpcUa(self._on(name), self._faults, self._served, self._group).serve(port)
+                OpcUa(
+                    name, line, self._opcua_certificate(name), self._on(name), self._faults, self._served, self._group
+                ).serve(port)
             )
         bus = self._bus(name, line)
         if line.way == "udp":

@@ -9,7 +9,7 @@
 | burst | `factor` times the consumption; bursts of one meter do not pile up, the next waits for the end of the last |
 | reset | the counter starts again at zero |
 | rollover | on a timetable: the counter rolls over at that time, as it would have by itself; on request: the register is set so that it rolls over about ten seconds later |
-| refuse | the whole line: connections are closed and new ones refused (TCP; F20) |
+| refuse | the whole line: connections are closed and new ones refused (TCP; F20); an OPC UA server is restarted at its end (F29) |
 | abort | half of a reply, then the connection is reset (TCP; F20) |
 | stale | each request is answered by the reply to the one before it (F21, F22) |
 | transaction | the reply has another transaction id (Modbus TCP; F21) |
@@ -25,6 +25,9 @@
 | vanish | the whole line: the port is gone, and comes back as another device at the same path (serial; F27) |
 | permission | the whole line: nobody but root may open the port, and those who have it open lose it (serial; F28) |
 | nibble | a digit above 9 in every number of digits (BCD types; IEC 62056-21: a letter; F32) |
+| uncertain | the values have the status UncertainLastUsableValue (OPC UA; F30) |
+| future | the source time is an hour ahead (OPC UA; F30) |
+| unstamped | there is no source time (OPC UA; F30) |
 
 `settings/plant_faults.py` knows which of them a line can have; another is refused with those it can.
 """  # noqa: E501

@@ -21,7 +21,8 @@ SIGN_ON = re.compile(rb"/\?([0-9A-Za-z ]{0,32})!\r\n")
 OPTION = re.compile(rb"\x06([0-9])([0-9A-Za-z])([0-9])\r\n")
 C_CODES = {300: "0", 600: "1", 1200: "2", 2400: "3", 4800: "4", 9600: "5", 19200: "6"}
 B_CODES = {600: "A", 1200: "B", 2400: "C", 4800: "D", 9600: "E", 19200: "F"}
-SLOWEST = 300
+FIRST = 0
+"""The speed of the sign-on."""
 MOST_WAITING = 256
 
 
@@ -108,7 +109,7 @@ class Iec62056Bus:
         if settings.mode == "C":
             draft = Draft(one.meter.name, one.identification, lambda body, _wrong: body)
             return one.spoiler.reply(request, draft)
-        data = one.spoiler.reply(b"", Draft(one.meter.name, one.data(), _closed, baud=SLOWEST))
+        data = one.spoiler.reply(b"", Draft(one.meter.name, one.data(), _closed, baud=FIRST))
         fast = settings.fast if settings.mode == "B" else None
         return Reply(one.identification, baud=fast, then=data) if data is not None else None
 
@@ -120,10 +121,10 @@ class Iec62056Bus:
         if match[3] != b"0":
             return one.spoiler.reply(request, Draft(one.meter.name, bytes((NAK,)), lambda body, _wrong: body))
         agreed = match[2].decode() == C_CODES[one.meter.settings.fast]
-        data = one.spoiler.reply(request, Draft(one.meter.name, one.data(), _closed, baud=SLOWEST))
+        data = one.spoiler.reply(request, Draft(one.meter.name, one.data(), _closed, baud=FIRST))
         if data is None:
             return None
-        return Reply(b"", baud=one.meter.settings.fast if agreed else SLOWEST, then=data)
+        return Reply(b"", baud=one.meter.settings.fast if agreed else FIRST, then=data)
 
 
 def _closed(body: bytes, wrong: bool) -> bytes:

@@ -1,8 +1,9 @@
 """An OPC UA server on loopback (asyncua's), as a PLC would be one: every second it writes its instruments' values.
 
-Anonymous, security None, read only. Values are Doubles with source and server time. The nodes are those of
-`config/profiles/generic/opcua-flow.yaml` and `config/profiles/demo/production-counter.yaml`. The served log holds what
-clients read, `t` being the source time; what a subscription carries is not in it.
+Read only. Anonymous and without security, unless the line has a `user` or is `secured`; then it has a certificate of its own
+as well. Values are Doubles with source and server time, at the nodes of the bundled models or of any OPC UA profile; what
+they were is there as history. The served log holds what clients read, `t` being the source time; what a subscription or a
+history carries is not in it. While `refuse` lasts the server is down; then it starts anew on the same port.
 """
 
 import asyncio
@@ -10,6 +11,7 @@ import contextlib
 import datetime as dt
 import logging
 from collections.abc import AsyncIterator, Iterable
+from pathlib import Path
 
 from asyncua import ua
 from asyncua.common.callback import Callback, CallbackType, ServerItemCallback
@@ -18,12 +20,17 @@ from asyncua.ua.attribute_ids import AttributeIds
 from asyncua.ua.object_ids import ObjectIds
 from asyncua.ua.status_codes import StatusCodes
 
+from settings.plant import PlantLine
 from simulators.faults import Faults
 from simulators.meters import Meter
+from simulators.opcua_access import Doorman, guard
+from simulators.opcua_past import Past
 from simulators.served import ServedLog
 
 NAMESPACE = "urn:tanbiao:simulators"
 CYCLE_S = 1.0
+DOWN_S = 0.1
+FUTURE_MS = 3_600_000
 NODES: dict[str, dict[str, str]] = {
     "coriolis": {
         "mass": "OilFlow.MassTotal",
@@ -39,7 +46,19 @@ NODES: dict[str, dict[str, str]] = {
 class OpcUa:
     """The server and its instruments."""
 
-    def __init__(self, meters: Iterable[Meter], faults: Faults, served: ServedLog, group: asyncio.TaskGroup) -> None:
+    def __init__(
+        self,
+        name: str,
+        line: PlantLine,
+        certificate: Path,
+        meters: Iterable[Meter],
+        faults: Faults,
+        served: ServedLog,
+        group: asyncio.TaskGroup,
+    ) -> None:
+        self._name = name
+        self._line = line
+        self._certificate = certificate
         self._points = {
             ua.NodeId.from_string(address): (meter, point)
             for meter in meters
@@ -50,41 +69,55 @@ class OpcUa:
         self._served = served
         self._group = group
         logging.getLogger("asyncua").setLevel(logging.ERROR)
-        self._server = Server()
+        self._server: Server
 
     @contextlib.asynccontextmanager
     async def serve(self, port: int) -> AsyncIterator[int]:
         """Listen on 127.0.0.1 and yield the port."""
-        await self._prepare(port)
-        await self._server.start()
-        cycling = self._group.create_task(self._cycle())
+        port = await self._start(port)
+        keeping = self._group.create_task(self._keep(port))
         try:
-            yield int(self._server.bserver.port if self._server.bserver else 0)
+            yield port
         finally:
-            cycling.cancel()
+            keeping.cancel()
             await self._server.stop()
 
-    async def _prepare(self, port: int) -> None:
-        server = self._server
+    async def _start(self, port: int) -> int:
+        server = self._server = Server(user_manager=Doorman(self._line))
         await server.init()
         server.disable_clock()  # its loop holds the stop for a second; our cycle writes the time
         server.set_endpoint(f"opc.tcp://127.0.0.1:{port}/tanbiao/")
         server.set_server_name("Tanbiao simulators")
-        server.set_security_policy([ua.SecurityPolicyType.NoSecurity])
-        server.set_identity_tokens([ua.AnonymousIdentityToken])
+        await guard(server, self._line, self._certificate)
         await server.register_namespace(NAMESPACE)
+        server.iserver.history_manager.set_storage(Past(self._shown, self._faults.now))
         for node, (meter, point) in self._points.items():
             name = f"{meter.name} {point}"
             await server.nodes.objects.add_variable(node, f"2:{name}", 0.0, ua.VariantType.Double)
         await self._write()
         server.subscribe_server_callback(CallbackType.PostRead, self._note)
+        await server.start()
+        return int(server.bserver.port if server.bserver else 0)
 
-    async def _cycle(self) -> None:
-        clock = self._server.get_node(ObjectIds.Server_ServerStatus_CurrentTime)
+    async def _keep(self, port: int) -> None:
+        """Write the values, and stop and start the server as the faults will."""
         while True:
+            if self._faults.of_line(self._name) == "refuse":
+                await self._server.stop()
+                while self._faults.of_line(self._name) == "refuse":
+                    await asyncio.sleep(DOWN_S)
+                await self._start(port)
             await self._write()
+            clock = self._server.get_node(ObjectIds.Server_ServerStatus_CurrentTime)
             await clock.write_value(_time(self._faults.now()))
             await asyncio.sleep(CYCLE_S)
+
+    def _shown(self, node: ua.NodeId, ms: int) -> float | None:
+        """Return what a meter showed at a time."""
+        if node not in self._points:
+            return None
+        meter, point = self._points[node]
+        return float(meter.read(point, meter.steps(point, ms)))
 
     async def _write(self) -> None:
         for node, (meter, point) in self._points.items():
@@ -97,11 +130,18 @@ class OpcUa:
         return ua.DataValue(
             ua.Variant(meter.read(point, self._steps[node]), ua.VariantType.Double),
             StatusCode=ua.StatusCode(ua.UInt32(self._status(meter.name))),
-            SourceTimestamp=_time(source_ms),
+            SourceTimestamp=self._source_time(meter.name, source_ms),
             ServerTimestamp=_time(now),
         )
 
+    def _source_time(self, meter: str, source_ms: int) -> ua.DateTime | None:
+        if self._faults.current("unstamped", meter):
+            return None
+        return _time(source_ms + FUTURE_MS if self._faults.current("future", meter) else source_ms)
+
     def _status(self, meter: str) -> int:
+        if self._faults.current("uncertain", meter):
+            return StatusCodes.UncertainLastUsableValue
         if self._faults.silent(meter):
             return StatusCodes.BadNoCommunication
         return StatusCodes.BadCommunicationError if self._faults.corrupt(meter) else StatusCodes.Good
@@ -115,7 +155,8 @@ class OpcUa:
                 continue
             meter, point = known
             fault = None if held.StatusCode.is_good() else held.StatusCode.name
-            source_ms = round(held.SourceTimestamp.replace(tzinfo=dt.UTC).timestamp() * 1000)
+            time = held.SourceTimestamp or held.ServerTimestamp
+            source_ms = round(time.replace(tzinfo=dt.UTC).timestamp() * 1000)
             self._served.note(source_ms, meter.name, point, self._steps[asked.NodeId], held.Value.Value, fault)
 
 

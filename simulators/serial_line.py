@@ -73,6 +73,8 @@ class Pace:
         self._bits = bits
         self._gap_s = gap_s
         self._sending = asyncio.Lock()
+        self._free = 0.0
+        """When the last reply had passed."""
 
     @property
     def byte_s(self) -> float:
@@ -83,10 +85,6 @@ class Pace:
         """Whether the stations speak at another speed than at first."""
         return self.baud != self._first
 
-    def reset(self) -> None:
-        """Go back to the first speed, as stations do after a silence."""
-        self.baud = self._first
-
     async def request(self, timer: Timer, request: bytes, heard: float) -> tuple[Heard | None, float]:
         """Let a request pass; return the reply, and the time from which on it may leave."""
         end = heard + len(request) * self.byte_s
@@ -94,20 +92,23 @@ class Pace:
         return self.bus.answer(request), end + self._gap_s
 
     async def send(self, reply: Heard, start: float, put: Callable[[bytes], Awaitable[None] | None]) -> None:
-        """Hand a reply's bytes over as they would come."""
+        """Hand a reply's bytes over as they would come, from `start` on or when the line is free."""
+        if reply.delay_s:
+            await asyncio.sleep(reply.delay_s)
+            start = asyncio.get_running_loop().time()
         async with self._sending:
             with Timer.opened() as timer:
-                start = max(start + reply.delay_s, asyncio.get_running_loop().time()) if reply.delay_s else start
-                await timer.until(start)
+                start = max(start, self._free)
                 await self._bytes(timer, reply.frame, start, put)
                 if isinstance(reply, Reply) and reply.goes_on is not None:
                     await self._endless(timer, reply.goes_on, start + len(reply.frame) * self.byte_s, put)
+            self._free = asyncio.get_running_loop().time()
         if not isinstance(reply, Reply):
             return
         if reply.baud is not None:
-            self.baud = reply.baud
+            self.baud = reply.baud or self._first
         if reply.then is not None:
-            await self.send(reply.then, asyncio.get_running_loop().time() + CHANGE_S, put)
+            await self.send(reply.then, self._free + CHANGE_S, put)
 
     async def _bytes(
         self, timer: Timer, frame: bytes, start: float, put: Callable[[bytes], Awaitable[None] | None]

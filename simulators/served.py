@@ -2,8 +2,8 @@
 
     {"t": 1763884800123, "meter": "gas-main", "point": "volume", "raw": 281034567, "value": 281034.567}
 
-`t` is Unix ms of the answer, `raw` the steps in the register. `fault` says that the reply was spoilt (`checksum`) or
-came late (`late`), so that no client may have accepted it. Lines are flushed at least each half second.
+`t` is Unix ms of the answer, `raw` the steps in the register. `fault` names the fault of replies that was under way
+(`checksum`, `late`, …): of most of them no client may have accepted it. Lines are flushed at least each half second.
 """
 
 import asyncio

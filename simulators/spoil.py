@@ -23,7 +23,7 @@ class Reply:
     goes_on: Callable[[], bool] | None = None
     """An endless reply: bytes follow while this is true."""
     baud: int | None = None
-    """The speed of the line from the end of this frame on."""
+    """The speed of the line from the end of this frame on; 0: the first one again."""
     then: "Reply | None" = None
     """What follows by itself."""
 

@@ -12,7 +12,7 @@ from tanbiao.speech import say
 if TYPE_CHECKING:
     import asyncio
 
-    from settings.plant import PlantSettings
+    from settings.plant import PlantMeter, PlantSettings
 
 PORT = typer.Option(8080, "--port", help=say("页面端口", "Port of the page."), min=1, max=65535)
 FOR = typer.Option(None, "--for", help=say("运行多少秒后停止", "Stop after so many seconds."), min=1)
@@ -81,7 +81,17 @@ async def _tell_where(settings: "PlantSettings", data: Path) -> None:
         await asyncio.sleep(0.05)
     for name, line in lines.items():
         print(f"{name}: {settings.lines[name].protocol}, {', '.join(line.values())}")
+        for meter, of in settings.meters.items():
+            if of.line == name:
+                print(f"  {meter}: {_who(of)}")
     print(say("Ctrl-C 停止", "Ctrl-C stops"), flush=True)
+
+
+def _who(meter: "PlantMeter") -> str:
+    """Return what a simulated meter is, and its address."""
+    edition = f" ({meter.variant})" if meter.variant else ""
+    address = f"number {meter.number}" if meter.number else f"unit {meter.unit}"
+    return f"{meter.profile or meter.model}{edition}, {address}"
 
 
 def _listening(data: Path) -> dict[str, dict[str, str]]:

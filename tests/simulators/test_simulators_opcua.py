@@ -106,3 +106,71 @@ async def test_faults_show_as_status_and_time(plant: Any, client: Client) -> Non
     await plant.ask(clear="oil-burner")
     assert late.ServerTimestamp - late.SourceTimestamp == dt.timedelta(seconds=20)
     assert (await held(client, TONNES)).StatusCode.is_good()
+
+
+async def test_f30_faults_of_status_and_source_time_are_served(plant: Any, client: Client) -> None:
+    await plant.ask(fault="uncertain", meter="oil-burner")
+    assert (
+        await until(client, MASS, lambda value: value.StatusCode.name == "UncertainLastUsableValue")
+    ).Value.Value > 0
+    await plant.ask(clear="oil-burner")
+    await plant.ask(fault="future", meter="oil-burner")
+    ahead = await until(client, MASS, lambda value: bool(value.SourceTimestamp > value.ServerTimestamp))
+    assert ahead.SourceTimestamp - ahead.ServerTimestamp == dt.timedelta(hours=1)
+    await plant.ask(clear="oil-burner")
+    await plant.ask(fault="unstamped", meter="oil-burner")
+    await until(client, MASS, lambda value: value.SourceTimestamp is None)
+    await plant.ask(clear="oil-burner")
+    await until(client, MASS, lambda value: value.SourceTimestamp is not None and value.StatusCode.is_good())
+
+
+async def test_history_is_what_the_meters_showed(client: Client, make_plant: MakePlant) -> None:
+    end = dt.datetime.now(dt.UTC).replace(microsecond=0)
+    values = await client.get_node(MASS).read_raw_history(end - dt.timedelta(minutes=20), end)
+    meter = build_meters(make_plant("oil-burner", "line-1"))["oil-burner"]
+    assert len(values) == 1201  # more than the server gives at once
+    for held in values[::300]:
+        ms = round(held.SourceTimestamp.replace(tzinfo=dt.UTC).timestamp() * 1000)
+        assert held.Value.Value == meter.read("mass", meter.steps("mass", ms))
+
+
+async def test_f29_a_refused_line_is_a_server_that_restarts(
+    start_plant: StartPlant, make_plant: MakePlant, tmp_path: Path
+) -> None:
+    async with start_plant(make_plant("oil-burner"), tmp_path) as plant:
+        url = plant.lines["plc-1"]["url"]
+        await plant.ask(fault="refuse", meter="oil-burner", **{"for": 1})
+        async with asyncio.timeout(10):
+            down = False
+            while True:
+                try:
+                    async with Client(url, timeout=1) as client:
+                        if down:
+                            assert (await held(client, MASS)).StatusCode.is_good()
+                            break
+                except (OSError, TimeoutError, ua.UaError):
+                    down = True
+                await asyncio.sleep(0.1)
+
+
+async def test_a_secured_server_has_its_user_and_keeps_its_certificate(
+    start_plant: StartPlant, make_plant: MakePlant, tmp_path: Path
+) -> None:
+    settings = make_plant("oil-burner")
+    line = settings.lines["plc-1"].model_copy(update={"secured": True, "user": "reader", "password": "secret"})
+    settings = settings.model_copy(update={"lines": {**settings.lines, "plc-1": line}})
+    certificates = []
+    for _ in range(2):
+        async with start_plant(settings, tmp_path) as plant:
+            url, certificate = plant.lines["plc-1"]["url"], Path(plant.lines["plc-1"]["certificate"])
+            certificates.append(certificate.read_bytes())
+            client = Client(url)
+            found = await client.connect_and_get_server_endpoints()
+    assert certificates[0] == certificates[1]
+    assert {endpoint.SecurityPolicyUri.split("#")[1] for endpoint in found} == {
+        "None", "Basic256Sha256", "Aes128_Sha256_RsaOaep", "Aes256_Sha256_RsaPss"
+    }  # fmt: skip
+    assert {endpoint.ServerCertificate for endpoint in found if endpoint.SecurityMode > 1} == {certificates[0]}
+    assert {token.TokenType for endpoint in found for token in endpoint.UserIdentityTokens} == {
+        ua.UserTokenType.UserName
+    }

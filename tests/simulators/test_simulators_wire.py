@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import serial
 
-from metering.errors import MeterError
+from metering.errors import MeterError, SettingsFaults
 from metering.reading import Quality
 from settings.plant import PlantFault, PlantSettings, read_plant
 from settings.plant_faults import FAULTS, FaultKind, Wire
@@ -356,3 +356,52 @@ async def test_who_does_not_change_his_speed_in_mode_c_reads_garbage(
                 return bytes(port.read_until(b"\x03"))
 
         assert (b"1.8.0(" in await asyncio.to_thread(read)) is understood
+
+
+async def test_a_late_reply_leaves_the_line_to_the_others(
+    simulated: Simulated, make_plant: Callable[..., PlantSettings]
+) -> None:
+    async with simulated(make_plant("gas-main", "gas-2")) as plant:
+        await plant.ask(fault="late", meter="gas-main", delay=1)
+        first = asyncio.create_task(plant.pty("rtu-1", "01 04 0000 0008 F1CC", 21, 0.05))
+        await first
+        began = time.perf_counter()
+        assert (await plant.pty("rtu-1", "02 04 0000 0008 F1FF", 21, 0.5))[0] == 2
+        assert time.perf_counter() - began < 0.4
+
+
+@pytest.mark.external  # the pages are in the sources, not in the wheel
+@pytest.mark.parametrize("page", ["docs/simulators.md", "docs/simulators.zh.md"])
+def test_the_page_names_every_fault(page: str) -> None:
+    text = Path(page).read_text(encoding="utf-8")
+    assert [kind for kind in FAULTS if f"`{kind}`" not in text] == []
+
+
+@pytest.mark.parametrize(("unit", "says"), [("unit: 0", "0 is no unit: 1 to 247"), ("unit: 248", "1 to 247")])
+def test_a_unit_that_rtu_has_not_is_refused(plant_of: Callable[..., PlantSettings], unit: str, says: str) -> None:
+    with pytest.raises(SettingsFaults) as caught:
+        plant_of("protocol: modbus-rtu", f"profile: eastron/sdm630, {unit}")
+    assert says in caught.value.faults[0].say("en")
+
+
+async def test_a_serial_line_keeps_its_time(simulated: Simulated, plant_of: Callable[..., PlantSettings]) -> None:
+    """8 bytes, 3.5 of silence, 9 bytes of 10 bits at 9600 baud: 21.35 ms; most replies end within half a millisecond."""
+    frame = bytes.fromhex(RTU_F)[:-2]
+    frame += crc(frame).to_bytes(2, "little")
+    ideal_s = (8 + 3.5 + 9) * 10 / 9600
+
+    def times(path: str) -> list[float]:
+        with serial.Serial(path, 9600, timeout=2) as port:
+            found = []
+            for _ in range(15):
+                began = time.monotonic()
+                port.write(frame)
+                assert len(port.read(9)) == 9
+                found.append(time.monotonic() - began)
+                time.sleep(0.005)
+            return sorted(found)
+
+    async with simulated(plant_of("protocol: modbus-rtu, baud: 9600")) as plant:
+        took = await asyncio.to_thread(times, plant.lines["l"]["serial"])
+    assert took[0] >= ideal_s
+    assert took[len(took) // 4] < ideal_s + 0.002

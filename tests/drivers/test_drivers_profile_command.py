@@ -70,7 +70,7 @@ def test_a_good_file_is_good(run: Callable[..., Any]) -> None:
         ("address: 0x0100", "address: 40257", "energy_import", "address: 0x0100 (256)"),
     ],
 )
-def test_a_slip_that_a_vector_shows_is_named(
+def test_f25_a_slip_that_a_vector_shows_is_named(
     run: Callable[..., Any], old: str, new: str, point: str, hint: str
 ) -> None:
     code, answer = run(old, new)

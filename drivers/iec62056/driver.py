@@ -30,7 +30,7 @@ from metering.profile import Place, Profile
 from metering.text import Text
 
 _USUAL_READOUT = 1000
-"""Bytes of a readout nobody has seen yet."""
+"""Bytes of a readout that nobody has seen yet."""
 _SILENCE_S = 0.2
 """The reaction time: the shortest wait between a message received and the next one sent (IEC 62056-21, 6.1)."""
 _C_BAUDS = (300, 600, 1200, 2400, 4800, 9600, 19200)
@@ -51,8 +51,8 @@ class Readout:
         self._changes = line.change_speed and line.serial is not None
         self._who: Identification | None = None
         """Who answered the sign-on, once that is known in this dialogue."""
-        self._begin = size, SLOWEST
-        """Bytes of a readout, and its speed, as far as is known."""
+        self._usual = usual
+        """Bytes of a readout, and its speed, as far as they are known."""
         self.points = tuple(points)
         self.label = f"sign-on {self._sign_on.lstrip(bytes(1)).decode().strip()}, readout"
 
@@ -63,7 +63,7 @@ class Readout:
     @property
     def reply_bytes(self) -> int:
         """The bytes at the line's own speed that take as long as the readout does at its speed."""
-        size, baud = self._begin
+        size, baud = self._usual
         return 24 + (size * self._line.baud // baud if self._changes and baud > self._line.baud else size)
 
     def request(self) -> bytes:
@@ -109,7 +109,7 @@ class Readout:
 
     def _values(self, who: Identification, message: bytes) -> Sequence[Value]:
         sets = data_sets(data_block(message))
-        self._begin = len(message), who.baud
+        self._usual = len(message), who.baud
         return self._take(who, sets)
 
     def halves(self) -> Sequence[Request]:
@@ -151,9 +151,8 @@ class Iec62056Driver:
         return ()
 
     def _readout(self, line: BaseModel, meter: MeterPlan, points: tuple[str, ...], take: Harvest) -> Readout:
-        sizes = [len(_reply(vector)) for vector in meter.profile.vectors]
         address = Iec62056Meter.model_validate(dict(meter.address))
-        return Readout(Iec62056Line.model_validate(line), address, points, take, max(sizes, default=_USUAL_READOUT))
+        return Readout(Iec62056Line.model_validate(line), address, points, take, _usual(meter.profile))
 
     def replay(self, profile: Profile, vector: Mapping[str, Any]) -> Sequence[Value]:
         """Return the values in `reply_text` (with \\r, \\n, \\x02, \\x03) or `reply` (hex): identification and data message, or a
@@ -164,6 +163,20 @@ class Iec62056Driver:
             raise bad("识别报文不完整", "not a whole identification")
         who, end = found
         return harvest(profile.points)(who, data_sets(data_block(reply[end:])))
+
+
+def _usual(profile: Profile) -> tuple[int, int]:
+    """Return how long such a meter's readout is and at which speed it comes, as far as its vectors tell."""
+    known = [(_USUAL_READOUT, SLOWEST)]
+    for vector in profile.vectors:
+        try:
+            reply = _reply(vector)
+            found = identification(reply)
+        except MeteringError:
+            continue
+        if found is not None:
+            known.append((len(reply), found[0].baud))
+    return known[-1]
 
 
 def _reply(vector: Mapping[str, Any]) -> bytes:

@@ -202,8 +202,7 @@ class MBusDriver:
 
     def _readout(self, meter: MeterPlan, points: tuple[str, ...], take: Harvest) -> Readout:
         address = MBusMeter.model_validate(dict(meter.address))
-        sizes = [sum(map(len, _replies(vector))) for vector in meter.profile.vectors]
-        return Readout(address, points, take, max(sizes, default=LONGEST))
+        return Readout(address, points, take, _usual_bytes(meter.profile))
 
     def replay(self, profile: Profile, vector: Mapping[str, Any]) -> Sequence[Value]:
         """Return the values in `reply`: the hex of a telegram, or a list of those of a meter that has several."""
@@ -215,6 +214,17 @@ class MBusDriver:
             reading.join(telegram(LongFrame.of(reply), len(reading.records)))
         assert reading.header is not None
         return harvest(profile.points)(reading.header, reading.records)
+
+
+def _usual_bytes(profile: Profile) -> int:
+    """Return how many bytes such a meter answers with, as far as its vectors tell."""
+    sizes = []
+    for vector in profile.vectors:
+        try:
+            sizes.append(sum(map(len, _replies(vector))))
+        except MeteringError:
+            continue
+    return max(sizes, default=LONGEST)
 
 
 def _replies(vector: Mapping[str, Any]) -> list[bytes]:

@@ -369,6 +369,9 @@ def test_a_vector_may_be_hex_and_in_parts() -> None:
 def test_the_predicted_bytes_take_as_long_as_the_readout_does_at_its_speed() -> None:
     request = reading()
     assert (request.request_bytes, request.reply_bytes) == (11, 24 + 1000)
+    told = plan().profile.model_copy(update={"vectors": [{"reply": (IDENT + READOUT).hex()}, {"reply": "zz"}]})
+    known = reading(MeterPlan("m", {}, told, told.points))
+    assert known.reply_bytes == 24 + len(IDENT + READOUT) * 300 // 9600
     request.request()
     request.decode(IDENT)
     request.decode(READOUT)

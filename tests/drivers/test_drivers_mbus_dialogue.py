@@ -236,7 +236,7 @@ def test_a_place_without_a_unit_is_read_as_text_or_in_the_telegrams_unit() -> No
 
 
 def test_the_predicted_bytes_are_those_of_the_vectors_then_of_the_last_reading() -> None:
-    request = reading(plan([{"reply": VOLUME.hex()}]))
+    request = reading(plan([{"reply": VOLUME.hex()}, {"reply": "a slip of the pen"}]))
     assert (request.request_bytes, request.reply_bytes) == (10, 1 + len(VOLUME))
     twice = [answer("04 16 01 00 00 00 1F"), answer("44 16 02 00 00 00")]
     converse(request, ACK, *twice)

@@ -141,5 +141,5 @@ def status(path: Path, environ: Mapping[str, str]) -> Outcome:
     data: dict[str, Any] = control.ask(app.control_socket(settings.outbox.path), "status", {})
     silent = [name for name, meter in data["meters"].items() if meter["state"] == "silent"]
     texts = health(data)
-    lacking = [name for name, meter in data["meters"].items() if meter.get("no_value")]
+    lacking = [name for name, meter in data["meters"].items() if meter.get("no_value") or meter.get("forbidden")]
     return Outcome(data, lines(texts), not silent and not lacking and not data["alarms"])

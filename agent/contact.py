@@ -45,7 +45,9 @@ async def decided(wire: Wire, meter: Meter) -> Meter:
                 if answer.error is not None and not isinstance(answer.error, MeterRefused):
                     raise answer.error
                 for value in answer.values:
-                    found[name][value.point] = None if answer.error is not None else _shown(value)
+                    told = _shown(value)
+                    if told is not None or answer.error is not None:  # a sentinel is neither a value nor an absence
+                        found[name][value.point] = told
     chosen = profile.variant_of(found)
     if chosen is None:
         raise UnknownVariant(_found(profile, found))

@@ -40,9 +40,6 @@ class Errands:
         self._all.append(errand)
         self._all.sort(key=lambda one: one.order)
 
-    def for_meter(self, meter: str) -> bool:
-        return any(errand.meter == meter for errand in self._all)
-
     def fitting(self, now_s: float, free_s: float) -> Errand | None:
         """Return the errand that may take a step now, with `free_s` until the next slot; none of a silent meter."""
         for errand in self._all:

@@ -103,6 +103,6 @@ def _requests(line: Line, meter: Meter) -> Sequence[RequestForecast]:
 
 
 def _exchange_s(request: Request, line: ExchangeLine, silence_s: float) -> float:
-    if line.serial is None:
+    if line.serial is None and "baud" not in line.model_fields_set:  # given, it is that of the wire behind a gateway
         return silence_s + _NETWORK_S
     return silence_s + _DEVICE_S + (request.request_bytes + request.reply_bytes) * byte_s(line)

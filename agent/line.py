@@ -79,6 +79,7 @@ class LineOwner:
         self._gaps = gaps
         self._memory = memory or Memory()
         self._resting = resting
+        self._under_way: Polled | None = None
         self._worked = False
         """Whether a meter was asked since the line last rested."""
         self._wire = wire_of(line, world, self._memory)
@@ -97,11 +98,6 @@ class LineOwner:
     @property
     def meters(self) -> Mapping[str, MeterCounters]:
         return self._wire.meters
-
-    @property
-    def next_s(self) -> float:
-        """The uptime at which the next answers are due; in the past while a meter is being asked."""
-        return self._schedule.next_s
 
     async def run(self, stop: asyncio.Event) -> None:
         """Poll until `stop` is set; the read under way then ends by itself or times out."""
@@ -128,7 +124,9 @@ class LineOwner:
                 continue
             self._worked = True
             polled = self._polled[number]
+            self._under_way = polled
             await self._slot(polled)
+            self._under_way = None
             self.counters.overruns += polled.plan_next()
             self._schedule.put(number, polled.due.at_s, polled.deadline_s)
             self.turns += 1
@@ -246,13 +244,13 @@ class LineOwner:
         while True:
             await self._world.sleep(max(every_s, 0.05))
             for polled in self._polled:
-                if not polled.stuck and polled.is_stuck:
+                under_way = polled is self._under_way
+                if not polled.stuck and polled.is_stuck(under_way):
                     polled.stuck = True
-                    self._mark(polled)
+                    self._mark(polled, MeterSilent(_STUCK if under_way else _LINE_STUCK))
             self._note_use()
 
-    def _mark(self, polled: Polled) -> None:
-        error = MeterSilent(_STUCK)
+    def _mark(self, polled: Polled, error: MeterError) -> None:
         polled.fall_silent(error)
         if not polled.undecided:
             points = tuple(polled.meter.points)
@@ -270,4 +268,5 @@ class LineOwner:
         counters.cycle_s = sum(polled.took_s for polled in self._polled)
 
 
+_LINE_STUCK = Text("线路被另一块表占住，读不到", "the line is held up by another meter")
 _STUCK = Text("读表迟迟没有结束，测点已标为无效", "the read does not come to an end; its points are marked bad")

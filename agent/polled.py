@@ -17,6 +17,8 @@ log = logging.getLogger(__name__)
 
 STUCK_AFTER = 2.5
 """Intervals without an end of a slot, or as many times what a slot took before, after which a meter counts as stuck."""
+LINE_STUCK_S = 40.0
+"""Longer than any driver may take for one read: after it the meters that wait for the line count as silent too."""
 
 
 class Polled:
@@ -67,9 +69,9 @@ class Polled:
         """Whether its slot can no longer be started in time."""
         return (self._world.uptime() - self.due.at_s) * 2 > self.interval_s
 
-    @property
-    def is_stuck(self) -> bool:
-        longest_s = STUCK_AFTER * max(self.interval_s, self.took_s)
+    def is_stuck(self, under_way: bool) -> bool:
+        """Return whether a slot does not come to an end, or, where another meter is under way, to its beginning."""
+        longest_s = max(STUCK_AFTER * max(self.interval_s, self.took_s), 0.0 if under_way else LINE_STUCK_S)
         return self._world.uptime() > self.due.at_s + longest_s
 
     def begin(self) -> None:

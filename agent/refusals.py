@@ -134,6 +134,9 @@ class Pieces:
         return found
 
     def _show(self) -> None:
+        for place in self._known.forbidden.values():
+            for point in place.points:
+                self._counters.no_value.pop(point, None)
         self._counters.forbidden = {
             point: f"{place.label}: {place.why}" for place in self._known.forbidden.values() for point in place.points
         }

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from agent.answer import Answer
 from agent.counters import LineCounters, MeterCounters
 from agent.port import MOST_STEPS, Port, byte_s
 from drivers.contract import ExchangeLine, Send, Value
+from link.world import TlsFiles
 from metering.errors import BadFrame, MeterSilent
 
 
@@ -191,3 +193,42 @@ def test_no_echo_at_all_points_to_the_adapter(talk: Any) -> None:
 def test_a_byte_takes_its_start_parity_and_stop_bits(frame: str, bits: int) -> None:
     line = ExchangeLine.model_validate({"driver": "x", "serial": "/dev/x", "baud": 1000, "frame": frame})
     assert byte_s(line) == pytest.approx(bits / 1000)
+
+
+@pytest.mark.parametrize(
+    ("settings", "opened"),
+    [
+        ({"tcp": "gw:502"}, ("tcp", "gw", 502, None)),
+        ({"udp": "gw:502"}, ("udp", "gw", 502)),
+        ({"serial": "/dev/x", "baud": 2400, "frame": "8E1"}, ("serial", "/dev/x", 2400, "8E1")),
+        ({"serial": "rfc2217://gw:2217", "baud": 2400}, ("serial", "rfc2217://gw:2217", 2400, "8N1")),
+        (
+            {"tcp": "gw:802", "tls": {"ca": "ca.pem", "server_name": "meter"}},
+            ("tcp", "gw", 802, TlsFiles("meter", Path("ca.pem"))),
+        ),
+        ({"tcp": "gw:802", "tls": {}}, ("tcp", "gw", 802, TlsFiles("gw"))),
+    ],
+)
+def test_a_line_is_opened_the_way_its_settings_say(
+    world: Any, in_virtual_time: Any, settings: dict[str, Any], opened: tuple[Any, ...]
+) -> None:
+    ways: list[tuple[Any, ...]] = []
+    channel = Recorded({b"/?!\n": [b"1\n"]})
+
+    async def open_tcp(host: str, port: int, timeout_s: float, tls: Any = None) -> Recorded:
+        ways.append(("tcp", host, port, tls))
+        return channel
+
+    async def open_udp(host: str, port: int) -> Recorded:
+        ways.append(("udp", host, port))
+        return channel
+
+    async def open_serial(path: str, baud: int, frame: str) -> Recorded:
+        ways.append(("serial", path, baud, frame))
+        return channel
+
+    world.open_tcp, world.open_udp, world.open_serial = open_tcp, open_udp, open_serial
+    port = Port(ExchangeLine.model_validate({"driver": "x"} | settings), 0.0, world, LineCounters())
+    answer = in_virtual_time(port.converse(Asking(lambda reply: [Value("energy", 1.0)]), MeterCounters()))
+    assert answer.values == [Value("energy", 1.0)]
+    assert ways == [opened]

@@ -216,12 +216,13 @@ def test_f17_a_read_that_never_ends_marks_its_points_within_three_intervals(sess
 
 
 def test_f17_a_read_that_never_ends_does_not_stop_the_others_on_its_line(session: Any, in_virtual_time: Any) -> None:
-    owner, _, stub = session(m1=for_ever, m2=well)
+    owner, sink, stub = session(m1=for_ever, m2=well)
     run(owner, 900.0, in_virtual_time)
     other = owner.meters["m2"]
     assert other.state == "ok"
     assert other.read / other.expected >= 0.9
     assert owner.meters["m1"].read == 0
+    assert sink.marks("m2") == [], "and is not marked for the other's fault"
     assert stub.opened - stub.closed == 0, "no session is left behind"
 
 
@@ -245,3 +246,22 @@ def test_f17_the_points_of_a_meter_that_comes_back_are_good_again(session: Any, 
     assert owner.meters["m1"].report().get("no_value") is None
     counters = owner.meters["m1"]
     assert counters.expected == counters.read + counters.missed.total()
+
+
+async def deaf() -> list[Value]:
+    """Swallow even the cancellation, for a minute."""
+    for _ in range(60):
+        try:
+            await asyncio.sleep(1.0)
+        except asyncio.CancelledError:
+            continue
+    return []
+
+
+def test_f17_a_driver_that_cannot_be_interrupted_holds_up_its_line_and_each_meter_says_so(
+    session: Any, in_virtual_time: Any
+) -> None:
+    owner, sink, _ = session(m1=deaf, m2=well)
+    run(owner, 58.0, in_virtual_time)
+    assert sink.marks("m1")[0][0] <= 1002.0 + 3 * 2.0
+    assert sink.marks("m2")[0][0] <= 1003.0 + 41.0

@@ -43,7 +43,7 @@ class Readout:
     longest_reply = LONGEST
 
     def __init__(
-        self, line: Iec62056Line, meter: Iec62056Meter, points: Sequence[str], take: Harvest, size: int
+        self, line: Iec62056Line, meter: Iec62056Meter, points: Sequence[str], take: Harvest, usual: tuple[int, int]
     ) -> None:
         self._line = line
         self._sign_on = sign_on(meter.address, meter.wake_up)

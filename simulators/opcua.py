@@ -29,7 +29,6 @@ from simulators.served import ServedLog
 
 NAMESPACE = "urn:tanbiao:simulators"
 CYCLE_S = 1.0
-DOWN_S = 0.1
 FUTURE_MS = 3_600_000
 NODES: dict[str, dict[str, str]] = {
     "coriolis": {
@@ -101,15 +100,15 @@ class OpcUa:
 
     async def _keep(self, port: int) -> None:
         """Write the values, and stop and start the server as the faults will."""
+        up = True
         while True:
-            if self._faults.of_line(self._name) == "refuse":
-                await self._server.stop()
-                while self._faults.of_line(self._name) == "refuse":
-                    await asyncio.sleep(DOWN_S)
-                await self._start(port)
-            await self._write()
-            clock = self._server.get_node(ObjectIds.Server_ServerStatus_CurrentTime)
-            await clock.write_value(_time(self._faults.now()))
+            if (self._faults.of_line(self._name) == "refuse") == up:
+                up = not up
+                await (self._start(port) if up else self._server.stop())
+            if up:
+                await self._write()
+                clock = self._server.get_node(ObjectIds.Server_ServerStatus_CurrentTime)
+                await clock.write_value(_time(self._faults.now()))
             await asyncio.sleep(CYCLE_S)
 
     def _shown(self, node: ua.NodeId, ms: int) -> float | None:

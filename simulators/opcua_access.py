@@ -3,10 +3,12 @@
 import datetime as dt
 import os
 from pathlib import Path
+from typing import Any
 
 from asyncua import ua
 from asyncua.crypto.permission_rules import User, UserRole
 from asyncua.server.server import Server
+from asyncua.server.user_managers import UserManager
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -18,14 +20,14 @@ URI = "urn:tanbiao:simulators:opcua"
 DAYS = 3650
 
 
-class Doorman:
+class Doorman(UserManager):
     """Lets in the line's user, or anybody where it has none."""
 
     def __init__(self, line: PlantLine) -> None:
         self._user, self._password = line.user, line.password
 
     def get_user(
-        self, _server: object, username: str | None = None, password: str | None = None, _certificate: object = None
+        self, iserver: Any, username: str | None = None, password: str | None = None, certificate: Any = None
     ) -> User | None:
         if self._user is None or (username == self._user and (password or "") == (self._password or "")):
             return User(role=UserRole.User)
@@ -38,14 +40,20 @@ async def guard(server: Server, line: PlantLine, certificate: Path) -> None:
     if line.secured:
         names = ("Basic256Sha256_", "Aes128Sha256RsaOaep_", "Aes256Sha256RsaPss_")
         policies += [kind for kind in ua.SecurityPolicyType if kind.name.startswith(names)]
-        if not certificate.exists():
-            _make(certificate)
+        public, secret = _kept(certificate)
         await server.set_application_uri(URI)
-        await server.load_certificate(certificate.read_bytes())
-        await server.load_private_key(certificate.with_suffix(".key").read_bytes(), format="pem")
+        await server.load_certificate(public)
+        await server.load_private_key(secret, format="pem")
     server.set_security_policy(policies)
     token = ua.AnonymousIdentityToken if line.user is None else ua.UserNameIdentityToken
     server.set_identity_tokens([token])
+
+
+def _kept(path: Path) -> tuple[bytes, bytes]:
+    """Return certificate and key, made the first time."""
+    if not path.exists():
+        _make(path)
+    return path.read_bytes(), path.with_suffix(".key").read_bytes()
 
 
 def _make(path: Path) -> None:

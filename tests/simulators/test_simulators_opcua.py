@@ -139,7 +139,7 @@ async def test_f29_a_refused_line_is_a_server_that_restarts(
 ) -> None:
     async with start_plant(make_plant("oil-burner"), tmp_path) as plant:
         url = plant.lines["plc-1"]["url"]
-        await plant.ask(fault="refuse", meter="oil-burner", **{"for": 1})
+        await plant.ask(fault="refuse", meter="oil-burner", **{"for": 2})
         async with asyncio.timeout(10):
             down = False
             while True:

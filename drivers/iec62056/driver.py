@@ -175,7 +175,7 @@ def _usual(profile: Profile) -> tuple[int, int]:
         except MeteringError:
             continue
         if found is not None:
-            known.append((len(reply), found[0].baud))
+            known.append((max(len(reply), _USUAL_READOUT), found[0].baud))
     return known[-1]
 
 

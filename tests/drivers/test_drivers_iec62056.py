@@ -371,7 +371,7 @@ def test_the_predicted_bytes_take_as_long_as_the_readout_does_at_its_speed() -> 
     assert (request.request_bytes, request.reply_bytes) == (11, 24 + 1000)
     told = plan().profile.model_copy(update={"vectors": [{"reply": (IDENT + READOUT).hex()}, {"reply": "zz"}]})
     known = reading(MeterPlan("m", {}, told, told.points))
-    assert known.reply_bytes == 24 + len(IDENT + READOUT) * 300 // 9600
+    assert known.reply_bytes == 24 + 1000 * 300 // 9600
     request.request()
     request.decode(IDENT)
     request.decode(READOUT)

@@ -20,6 +20,8 @@ from metering.text import Text
 log = logging.getLogger(__name__)
 
 MOST_TEXTS = 20
+CONTACTS = 2
+"""A meter that has not answered so often when its protocol was asked who it is, is not asked so again."""
 _LONGEST_TEXT = 120
 
 
@@ -93,10 +95,11 @@ async def introduced(wire: Wire, meter: Meter, counters: MeterCounters, memory: 
         async for answer in wire.read(meter, places) if places else _nothing():
             _take(told, answer)
             yield
-        async for answer in _nothing() if known.mute else wire.identify(meter):
+        async for answer in wire.identify(meter) if known.unanswered < CONTACTS else _nothing():
             _take(told, answer)
-            if isinstance(answer.error, MeterSilent):
-                known.mute = True
+            silent = isinstance(answer.error, MeterSilent)
+            if silent or known.unanswered:
+                known.unanswered = known.unanswered + 1 if silent else 0
                 memory.save()
             yield
     except Exception as error:  # noqa: BLE001 - a meter that tells nothing of itself is read all the same

@@ -33,8 +33,8 @@ class Remembered(msgspec.Struct):
     forbidden: dict[str, Forbidden] = {}
     """By the names of their points."""
     identity: dict[str, str] = {}
-    mute: bool = False
-    """Whether it did not answer when its protocol was asked who it is; it is not asked so again."""
+    unanswered: int = 0
+    """Contacts in a row at which it did not answer to the protocol's own question who it is."""
 
 
 class Memory:
@@ -49,7 +49,7 @@ class Memory:
         known = self._meters.setdefault(meter.id, Remembered())
         asked = fingerprint(meter)
         if known.asked != asked:
-            known.asked, known.forbidden, known.mute = asked, {}, False
+            known.asked, known.forbidden, known.unanswered = asked, {}, 0
         return known
 
     def save(self) -> None:

@@ -29,6 +29,8 @@ class Identify:
 
     points = tuple(_NAMES)
     label = "identification (43/14)"
+    replies_are_distinct = True
+    """No other reply has this function code, so a late one is known; many meters do not answer it at all."""
 
     def __init__(self, unit: int, wrapping: type[Wrapping]) -> None:
         self._unit, self._wrapping = unit, wrapping
@@ -38,7 +40,6 @@ class Identify:
         self.request_bytes = self._wrap.request_bytes
         self.reply_bytes = self._wrap.size(100)
         self.longest_reply = self._wrap.size(LONGEST_SAID)
-        self.replies_are_distinct = self._wrap.distinct
 
     def _ask(self, category: int, object_id: int) -> None:
         pdu = ReadDeviceInformationRequest(read_code=category, object_id=object_id, dev_id=self._unit)

@@ -143,6 +143,14 @@ def test_a_reply_of_the_other_function_code_is_named(run: Callable[..., Any]) ->
     assert "fc: 4" in hints(answer)["energy_import"]
 
 
+def test_a_serial_number_is_a_text_even_where_it_looks_like_a_number(run: Callable[..., Any]) -> None:
+    code, answer = run('vectors:\n  - registers: {0x0100: "000F423F", 0x0102: "42F6E979"}\n    expect: {',
+                       'identity: {serial: {address: 0x0200, type: str6}}\nvectors:\n  - registers: '
+                       '{0x0100: "000F423F", 0x0102: "42F6E979", 0x0200: "303031323334"}\n'
+                       '    expect: {serial: "001234", ')  # fmt: skip
+    assert (code, answer["faults"]) == (0, [])
+
+
 def test_a_missing_file_or_model_is_a_fault() -> None:
     for name in ("nowhere.yaml", "eastron/sdm631"):
         assert CliRunner().invoke(app, ["test", name]).exit_code == 78

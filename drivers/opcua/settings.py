@@ -1,6 +1,7 @@
 """What an OPC UA line and a meter on it are told in `agent.yaml`."""
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -13,7 +14,8 @@ PolicyName = Literal["None", "Basic256Sha256", "Aes128_Sha256_RsaOaep", "Aes256_
 _DEADBAND = re.compile(r"(\d{1,12}(?:\.\d{1,12})?)\s*(%?)")
 
 
-class Deadband(Strict):
+@dataclass(frozen=True)
+class Deadband:
     """The change below which the server says nothing."""
 
     size: float = 0.0
@@ -28,7 +30,7 @@ class Deadband(Strict):
 
 
 def _deadband(value: Any) -> Any:
-    if isinstance(value, Deadband | dict):
+    if isinstance(value, Deadband):
         return value
     match = _DEADBAND.fullmatch(str(value).strip())
     size = float(match[1]) if match and not isinstance(value, bool) else -1.0
@@ -49,7 +51,7 @@ class OpcUaLine(Strict):
     """How messages are protected. Anything but None needs trust on both sides: `tanbiao agent trust`."""
     mode: Literal["Sign", "SignAndEncrypt"] = "SignAndEncrypt"
     """With a policy: only signed, or encrypted too."""
-    pki: Path = Path("opcua")
+    pki: Path = Path("data/opcua")
     """Folder of our certificate and key, and of the servers' certificates we trust. The agent's default: `opcua` beside
     the outbox."""
     user: str | None = None

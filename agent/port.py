@@ -49,6 +49,8 @@ class Port:
         """Whether nothing was answered yet on the open channel."""
         self._asked: MeterCounters | None = None
         """The meter asked last: what comes unasked is most likely its."""
+        self._rest = b""
+        """What came beyond the reply last heard: of a dialogue that listens on, the beginning of the next."""
         self._quiet_since_s = 0.0
         self._failures = 0
         self._reopen_at_s = 0.0
@@ -73,6 +75,7 @@ class Port:
         try:
             values = await self._dialogue(channel, request, frame)
         finally:
+            self._drop_rest()
             self._quiet_since_s = now_s = self._world.uptime()
             self._counters.busy_s += now_s - sent_s
         self.fresh = False
@@ -95,7 +98,7 @@ class Port:
         own = speed = self._settings.baud
         try:
             for _ in range(MOST_STEPS):
-                early = await self._say(channel, frame, speed) if frame else b""
+                early, self._rest = await self._say(channel, frame, speed) if frame else self._rest, b""
                 if speed != own:
                     await channel.set_speed(speed)
                 found = request.decode(await self._hear(channel, request, frame, early, speed))
@@ -103,6 +106,7 @@ class Port:
                     return found
                 frame, speed = found.frame, found.baud or speed
                 if frame:
+                    self._drop_rest()
                     self._quiet_since_s = self._world.uptime()
                     await self._fall_silent(channel)
             raise BadFrame(_NO_END)
@@ -137,8 +141,7 @@ class Port:
             if received:
                 length = self._length(request, frame, received)
                 if length is not None and length <= len(received):
-                    if len(received) > length:
-                        self._note_stale(len(received) - length)
+                    self._rest = received[length:]
                     return received[:length]
                 if len(received) > request.longest_reply:
                     raise BadFrame(_TOO_LONG)
@@ -161,6 +164,12 @@ class Port:
 
     def _wire_s(self, count: int, speed: int) -> float:
         return 0.0 if self._settings.serial is None else count * byte_s(self._settings, speed)
+
+    def _drop_rest(self) -> None:
+        """Throw away what came beyond a reply and was not listened for."""
+        if self._rest:
+            self._note_stale(len(self._rest))
+            self._rest = b""
 
     def _note_stale(self, count: int) -> None:
         self._counters.stale += count

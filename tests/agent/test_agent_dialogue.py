@@ -142,6 +142,25 @@ def test_a_step_may_only_listen_on(talk: Any) -> None:
     assert channel.done == [(300, b"/?!\n")]
 
 
+def test_what_came_with_a_reply_is_heard_by_a_step_that_listens_on(talk: Any) -> None:
+    """IEC 62056-21 mode A: the data follow the identification at once."""
+    answer, counters, _ = talk(
+        Asking(lambda reply: Send(b"") if reply == b"/ident\n" else [Value("energy", float(reply))]),
+        Recorded({b"/?!\n": [b"/ident\n12", b".5\nlate"]}),
+    )
+    assert answer.values == [Value("energy", 12.5)]
+    assert (counters.stale, counters.stale_frames) == (4, 1)
+
+
+def test_what_came_with_a_reply_is_thrown_away_before_a_step_that_sends(talk: Any) -> None:
+    answer, counters, _ = talk(
+        Asking(lambda reply: Send(b"go\n") if reply == b"/ident\n" else [Value("energy", float(reply))]),
+        Recorded({b"/?!\n": [b"/ident\n99\n"], b"go\n": [b"1\n"]}),
+    )
+    assert answer.values == [Value("energy", 1.0)]
+    assert counters.stale == 3
+
+
 def test_a_dialogue_without_an_end_is_ended(talk: Any) -> None:
     answer, _, channel = talk(
         Asking(lambda reply: Send(b"more\n")), Recorded({b"/?!\n": [b"x\n"], b"more\n": [b"x\n"]})

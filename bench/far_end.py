@@ -2,6 +2,7 @@
 
     far_end.py tcp                  Modbus TCP on loopback; prints the port
     far_end.py rtu BAUD PATH...     simulated RS-485 lines; prints a line once they are there
+    far_end.py units BAUD PATH DEAD...   one such line with 32 units, some of them dead
 
 It answers every read of 10 registers with the same 20 bytes. It ends when its standard input is closed.
 """
@@ -68,20 +69,34 @@ class _Station:
     """A bus with one meter on it."""
 
     def cut(self, received: bytearray) -> bytes | None:
-        if len(received) < len(RTU_REQUEST):
+        length = 7 if received[1:2] == b"\x2b" else len(RTU_REQUEST)
+        if len(received) < length:
             return None
-        frame = bytes(received[: len(RTU_REQUEST)])
-        del received[: len(RTU_REQUEST)]
+        frame = bytes(received[:length])
+        del received[:length]
         return frame
 
     def answer(self, request: bytes) -> _Reply | None:
         return _Reply() if request == RTU_REQUEST else None
 
 
-async def _serve_rtu(baud: int, paths: list[Path]) -> None:
+class _Units(_Station):
+    """A bus with many meters; the dead ones keep silent."""
+
+    def __init__(self, dead: frozenset[int]) -> None:
+        self._dead = dead
+
+    def answer(self, request: bytes) -> _Reply | None:
+        if request[0] in self._dead:
+            return None
+        body = request[:1] + (b"\xab\x01" if request[1] == 0x2B else RTU_REPLY[1:-2])
+        return _Reply(body + crc(body).to_bytes(2, "little"))
+
+
+async def _serve_rtu(baud: int, paths: list[Path], bus: _Station) -> None:
     async with asyncio.TaskGroup() as group, AsyncExitStack() as stack:
         for path in paths:
-            await stack.enter_async_context(SerialLine(path, _Station(), baud, BITS, group).serve())
+            await stack.enter_async_context(SerialLine(path, bus, baud, BITS, group).serve())
         print("there", flush=True)
         await asyncio.to_thread(sys.stdin.read)
 
@@ -92,7 +107,9 @@ def _main() -> None:
             threading.Thread(target=_serve_tcp, daemon=True).start()
             sys.stdin.read()
         case ["rtu", baud, *paths]:
-            asyncio.run(_serve_rtu(int(baud), [Path(path) for path in paths]))
+            asyncio.run(_serve_rtu(int(baud), [Path(path) for path in paths], _Station()))
+        case ["units", baud, path, *dead]:
+            asyncio.run(_serve_rtu(int(baud), [Path(path)], _Units(frozenset(map(int, dead)))))
 
 
 if __name__ == "__main__":

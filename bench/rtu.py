@@ -1,4 +1,4 @@
-"""How much of a serial line's time at 9600 baud the agent fills with frames.
+"""How much of a serial line's time the agent fills with frames, at 9600, 19200 and 115200 baud.
 
 The line is simulated: bytes take the time of the line. The ideal is arithmetic: the frames' bits and the silence of 3.5
 characters before each request, nothing else. The bare client does the same reads with blocking calls on a second such line.
@@ -21,19 +21,23 @@ from bench.poll import exchange_wire
 from drivers.contract import ExchangeDriver, ExchangeLine
 from link.real_world import RealWorld
 
-BAUD = 9600
-POLLS = 10
+POLLS = {9600: 10, 19200: 20, 115200: 80}
 
 
 def measure(size: Size, folder: Path) -> Iterator[Row]:
+    for baud, polls in POLLS.items():
+        (folder / str(baud)).mkdir()
+        yield from _measure(baud, size.of(polls), size.rounds, folder / str(baud))
+
+
+def _measure(baud: int, count: int, rounds: int, folder: Path) -> Iterator[Row]:
     our_path, bare_path = folder / "ours", folder / "bare"
-    count = size.of(POLLS)
-    with far_end("rtu", str(BAUD), str(our_path), str(bare_path)), asyncio.Runner() as runner:
-        of = line(serial=str(our_path), baud=BAUD)
+    with far_end("rtu", str(baud), str(our_path), str(bare_path)), asyncio.Runner() as runner:
+        of = line(serial=str(our_path), baud=baud)
         (meter,) = of.meters
-        wire = exchange_wire(RealWorld(), serial=str(our_path), baud=BAUD)
+        wire = exchange_wire(RealWorld(), serial=str(our_path), baud=baud)
         silence_s = cast(ExchangeDriver, of.driver).silence_s(of.settings)
-        ideal = 1 / (silence_s + sum(_frames_s(of.settings, meter, cast(ExchangeDriver, of.driver))))
+        ideal = 1 / (silence_s + sum(_frames_s(of.settings, baud, meter, cast(ExchangeDriver, of.driver))))
         handle = os.open(bare_path, os.O_RDWR | os.O_NOCTTY)
         tty.setraw(handle)
 
@@ -48,18 +52,17 @@ def measure(size: Size, folder: Path) -> Iterator[Row]:
                 "ours": lambda: count / seconds(lambda: runner.run(polls())),
                 "bare": lambda: count / seconds(lambda: _ask(handle, silence_s, count)),
             },
-            size.rounds,
+            rounds,
         )
         runner.run(wire.close())
         os.close(handle)
-    rounds = len(found["ours"])
-    yield Row("Modbus RTU, 9600 baud", "polls/s", found["ours"], [ideal] * rounds, "bits of the frames and t3.5")
+    yield Row(f"Modbus RTU, {baud} baud", "polls/s", found["ours"], [ideal] * rounds, "bits of the frames and t3.5")
     yield Row("… the same", "polls/s", found["ours"], found["bare"], "blocking client on such a simulated line")
 
 
-def _frames_s(settings: object, meter: Meter, modbus: ExchangeDriver) -> Iterator[float]:
+def _frames_s(settings: object, baud: int, meter: Meter, modbus: ExchangeDriver) -> Iterator[float]:
     for request in modbus.plan(cast(ExchangeLine, settings), meter.plan):
-        yield (request.request_bytes + request.reply_bytes) * BITS / BAUD
+        yield (request.request_bytes + request.reply_bytes) * BITS / baud
 
 
 def _ask(handle: int, silence_s: float, count: int) -> None:

@@ -16,13 +16,14 @@ from typing import Literal
 from rich.console import Console
 from rich.table import Table
 
-from bench import broker, codec, derive, ingest, libmodbus, machine, outbox, poll, rtu
+from bench import broker, codec, derive, ingest, libmodbus, living, machine, outbox, poll, rtu
 from bench.alternate import FULL, QUICK, SMALLEST, Missing, Row, Size, quartiles
 
 MEASUREMENTS: dict[str, Callable[[Size, Path], Iterator[Row | Missing]]] = {
     "poll": poll.measure,
     "libmodbus": libmodbus.measure,
     "rtu": rtu.measure,
+    "living": living.measure,
     "codec": codec.measure,
     "outbox": outbox.measure,
     "broker": broker.measure,

@@ -96,7 +96,7 @@ class Ledger:
         if version > SCHEMA:
             raise StoreFailed(path=self.path, reason=f"written by a newer version (schema {version}, known {SCHEMA})")
         for pragma in (
-            f"page_size={PAGE}", "journal_mode=WAL", "synchronous=FULL", f"max_page_count={page_limit}",
+            f"page_size={PAGE}", "locking_mode=EXCLUSIVE", "journal_mode=WAL", "synchronous=FULL", f"max_page_count={page_limit}",
             f"wal_autocheckpoint={self._wal_bytes // 2 // PAGE}", f"journal_size_limit={self._wal_bytes}",
             "cell_size_check=ON", "temp_store=MEMORY", "cache_size=-2000",
         ):  # fmt: skip

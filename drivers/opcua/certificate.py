@@ -9,7 +9,9 @@ readings. It is never renewed by itself, for the server would not know the new o
 """
 
 import os
+import shutil
 import socket
+import tempfile
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -143,14 +145,22 @@ def _read_key(data: bytes) -> rsa.RSAPrivateKey:
 
 
 def _make(path: Path, now: datetime) -> None:
-    """Make key and certificate; the certificate is written last, so that it never stands without its key."""
+    """Make key and certificate; both appear at once, and never in place of others: another line may be doing the same."""
     key = rsa.generate_private_key(public_exponent=65537, key_size=KEY_BITS)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pem = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    write_whole(path.with_suffix(".key"), key.private_bytes(*pem), 0o600)
     host = socket.gethostname() or "agent"
     certificate = self_signed(key, f"Tanbiao agent {host}"[:64], f"urn:{host}:tanbiao:agent", host, now)
-    write_whole(path, certificate.public_bytes(serialization.Encoding.DER), 0o644)
+    path.parent.parent.mkdir(parents=True, exist_ok=True)
+    fresh = Path(tempfile.mkdtemp(prefix=".own-", dir=path.parent.parent))
+    try:
+        pem = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        write_whole(fresh / path.with_suffix(".key").name, key.private_bytes(*pem), 0o600)
+        write_whole(fresh / path.name, certificate.public_bytes(serialization.Encoding.DER), 0o644)
+        fresh.chmod(0o755)
+        fresh.rename(path.parent)
+    except OSError:
+        shutil.rmtree(fresh, ignore_errors=True)
+        if not path.exists():
+            raise
 
 
 def self_signed(key: rsa.RSAPrivateKey, name: str, uri: str, host: str, now: datetime) -> x509.Certificate:

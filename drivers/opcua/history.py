@@ -26,12 +26,14 @@ AT_ONCE = 1000
 """Values of one reply."""
 
 
-async def between(client: BoundedClient, targets: Sequence[Target], from_ms: int, to_ms: int) -> list[Value]:
+async def between(
+    client: BoundedClient, targets: Sequence[Target], from_ms: int, to_ms: int, most: int = MOST
+) -> list[Value]:
     """Return the recorded values of all targets, oldest first."""
     found: list[Value] = []
     horizon = to_ms
     for target in targets:
-        values, cut = await _of_one(client, target, from_ms, to_ms, max(1, MOST // len(targets)))
+        values, cut = await _of_one(client, target, from_ms, to_ms, max(1, most // len(targets)))
         if cut and values:
             horizon = min(horizon, max(value.at_ms or 0 for value in values) + 1)
         found += values

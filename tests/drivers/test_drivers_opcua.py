@@ -2,11 +2,12 @@
 
 import asyncio
 import resource
+import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 import pytest_asyncio
@@ -25,6 +26,8 @@ from metering.profile import Profile
 from metering.reading import Quality
 from settings.profiles import load_profile
 
+T = TypeVar("T")
+
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 WHEN = datetime.now(UTC).replace(microsecond=678000)
 
@@ -37,10 +40,12 @@ def plan_of(**addresses: str) -> MeterPlan:
     return MeterPlan("m", {}, profile, profile.points)
 
 
-def opened(url: str, timeout: str = "2 s", **more: Any) -> AbstractAsyncContextManager[Session]:
+def opened(
+    url: str, timeout: str = "2 s", world: RealWorld | None = None, **more: Any
+) -> AbstractAsyncContextManager[Session]:
     opcua = driver("opcua")
     line = opcua.line_model.model_validate({"driver": "opcua", "url": url, "timeout": timeout, **more})
-    session: AbstractAsyncContextManager[Session] = opcua.open(line, RealWorld())  # type: ignore[attr-defined]
+    session: AbstractAsyncContextManager[Session] = opcua.open(line, world or RealWorld())  # type: ignore[attr-defined]
     return session
 
 
@@ -181,6 +186,44 @@ async def test_a_server_without_history_has_none_to_give(plant: Plant) -> None:
     async with opened(plant.url) as session:
         assert list(await session.history(plan_of(mass="ns=2;s=mass", none="ns=2;s=none"), 0, 2_000_000_000_000)) == []
         assert (await session.read(plan_of(mass="ns=2;s=mass")))[0].value == 1.0
+
+
+class NameServer(RealWorld):
+    """The real world with a name server of its own."""
+
+    def __init__(self, answers: bool) -> None:
+        super().__init__()
+        self.asked: list[str] = []
+        self._answers = answers
+
+    async def in_own_thread(self, name: str, call: Callable[[], T]) -> T:
+        self.asked.append(name)
+        if not self._answers:
+            await asyncio.Event().wait()
+        return await super().in_own_thread(name, call)
+
+
+async def test_a_host_name_is_looked_up_in_a_thread_that_holds_up_nothing(plant: Plant) -> None:
+    await plant.set("mass", data(1.0))
+    world, before = NameServer(answers=True), set(threading.enumerate())
+    async with opened(plant.url.replace("127.0.0.1", "localhost"), world=world) as session:
+        assert (await session.read(plan_of(mass="ns=2;s=mass")))[0].value == 1.0
+    assert world.asked == ["resolve localhost"]
+    assert not [thread for thread in set(threading.enumerate()) - before if thread.name.startswith("asyncio")]
+
+
+async def test_a_dead_name_server_costs_the_time_out_and_no_more(plant: Plant) -> None:
+    began = time.monotonic()
+    with pytest.raises(MeterUnreachable, match="in time"):
+        async with opened(plant.url, timeout="200 ms", world=NameServer(answers=False)):
+            pass
+    assert time.monotonic() - began < 1
+
+
+async def test_a_name_nobody_knows_is_said_to_be_so() -> None:
+    with pytest.raises(MeterUnreachable, match="host name is not known"):
+        async with opened("opc.tcp://no-such-host.invalid:4840"):
+            pass
 
 
 @asynccontextmanager

@@ -1,5 +1,6 @@
 """OPC UA certificates: ours is made once, the server's is trusted by a person or not at all."""
 
+import asyncio
 import stat
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager
@@ -211,6 +212,12 @@ async def test_our_certificate_is_made_once_with_a_key_nobody_else_can_read(tmp_
     assert first.facts.uri.endswith(":tanbiao:agent")
     assert first.facts.key_bits == 3072
     assert first.facts.not_after - first.facts.not_before > timedelta(days=3650)
+
+
+async def test_two_lines_that_start_at_once_make_one_certificate(tmp_path: Path) -> None:
+    made = await asyncio.gather(*(own_identity(tmp_path, RealWorld()) for _ in range(3)))
+    assert len({identity.facts.fingerprint for identity in made}) == 1
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["agent.der", "agent.key", "own"]
 
 
 async def test_no_certificate_is_made_by_a_clock_that_was_never_set(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ whatever is not as plain as that, and the whole way then decides.
 
 import struct
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any
@@ -130,13 +130,15 @@ def field_of(
     name: str, place: Place, pieces: tuple[Piece, ...], scale: Piece | None, offset: Callable[[Piece], int]
 ) -> Field:
     """Return the field of a place; `offset` says where in the data a piece begins, in bytes."""
-    parts = tuple(_part(piece, offset(piece), place) for piece in pieces)
     main = pieces[0]
+    alike = [place.sentinels if piece.type == main.type else [] for piece in pieces]
+    parts = tuple(_part(piece, offset(piece), given) for piece, given in zip(pieces, alike, strict=True))
+    parts = (replace(parts[0], bits=place.bits), *parts[1:])
     own = measure(name, place, parts[0].sentinels)
     plain = len(parts) == 1 and scale is None and place.bits is None and main.type in CODES and len(main.order) == 4
     return Field(
         parts=parts,
-        scale=_part(scale, offset(scale), None) if scale is not None else None,
+        scale=_part(scale, offset(scale), ["0x8000"] if scale.type == "i16" else []) if scale is not None else None,
         units=_units(place),
         unit=unit(place.unit) if isinstance(place, ProfilePoint) else None,
         measure=own,
@@ -151,12 +153,10 @@ def _units(place: Place) -> Mapping[int, Unit] | None:
     return {code: unit(symbol) for code, symbol in place.scale_from.units.items()}
 
 
-def _part(piece: Piece, start: int, place: Place | None) -> Part:
+def _part(piece: Piece, start: int, given: Sequence[Number | str]) -> Part:
     size = 2 * (piece.end - piece.address)
-    given = place.sentinels if place is not None else ["0x8000"] if piece.type == "i16" else []
     sentinels = frozenset(_sentinel(sentinel, piece.type, size) for sentinel in given)
-    bits = place.bits if place is not None else None
-    return Part(start, start + size, piece.order, reader(piece.type), sentinels, piece.scale, bits)
+    return Part(start, start + size, piece.order, reader(piece.type), sentinels, piece.scale)
 
 
 def _quick(type_name: str, scale: Decimal, sentinels: frozenset[Number]) -> Callable[[Any], float]:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from drivers.contract import Value
+from drivers.modbus.faults import fault
 from drivers.modbus.plan import Block, Wanted, blocks, register, wanted_of
 from drivers.modbus.read import Read
 from drivers.modbus.wrap import Rtu
@@ -25,7 +26,11 @@ def replay(profile: Profile, vector: Mapping[str, Any]) -> list[Value]:
     """
     if "variant" in vector:
         profile = _variant(profile, str(vector["variant"]))
-    wanted = wanted_of({**profile.identity, **profile.points}, profile)
+    places = {**profile.identity, **profile.points}
+    for name, place in places.items():
+        if (wrong := fault(place, profile)) is not None:
+            raise MeteringError(Text("{point}：{wrong}", "{point}: {wrong}"), point=name, wrong=wrong)
+    wanted = wanted_of(places, profile)
     try:
         if "registers" in vector:
             return list(_from_registers(wanted, vector["registers"], profile))

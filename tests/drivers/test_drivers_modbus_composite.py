@@ -88,6 +88,22 @@ def test_parts_that_are_not_all_given_give_no_value() -> None:
     assert MODBUS.replay(profile, {"registers": {0: "3F800000"}}) == []
 
 
+def test_bits_and_sentinels_are_those_of_the_place_itself() -> None:
+    parts = {"type": "f64", "sentinels": ["0x7FEFFFFFFFFFFFFF"], "plus": [{"address": 4, "type": "f32"}]}
+    assert value_of({0: "3FF0000000000000" + "40000000"}, **parts).value == 3.0
+    assert value_of({0: "7FEFFFFFFFFFFFFF" + "40000000"}, **parts).value is None
+    assert value_of({0: "00F1" + "0100"}, type="u16", bits=[0, 3], plus=[{"address": 1}]).value == 257.0
+    same = {"type": "u16", "sentinels": [0xFFFF], "plus": [{"address": 1}]}
+    assert [value_of({0: words}, **same).value for words in ("0001FFFF", "FFFF0001", "00010001")] == [None, None, 2.0]
+
+
+def test_a_vector_of_a_profile_with_a_fault_is_refused_by_that() -> None:
+    with pytest.raises(MeteringError, match="x: no type 'f23'"):
+        value_of({0: "0000"}, type="f23")
+    with pytest.raises(MeteringError, match="x: 'here' is no register address"):
+        MODBUS.replay(profile_of({"address": "here", "type": "u16"}), {"registers": {0: "0000"}})
+
+
 # -- scale registers
 
 

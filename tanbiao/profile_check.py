@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
-from drivers.catalogue import driver
+from drivers.catalogue import driver, drivers
 from drivers.contract import Driver
 from metering.errors import MeteringError, SettingsError, SettingsFaults
 from metering.fields import FieldError, Strict
@@ -117,6 +117,8 @@ def _driver(document: Document, profile: Profile) -> Driver:
     try:
         return driver(profile.protocol)
     except MeteringError as error:
+        if profile.protocol in drivers():
+            raise
         raise document.faults([document.fault(("protocol",), error.sentence, None, **error.values)]) from error
 
 

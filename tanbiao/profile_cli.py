@@ -196,29 +196,38 @@ def check_(
     name: str = typer.Argument("", metavar="[FILE|ID]", help=say("文件（*.yaml）或型号", "File (*.yaml) or profile.")),
     json: bool = JSON,
 ) -> None:
-    from metering.errors import SettingsFaults
+    from metering.errors import MeteringError, SettingsFaults
     from settings.profiles import list_profiles
     from tanbiao.profile_check import check
 
     faults: list[str] = []
+    untested: list[str] = []
     checked: dict[str, Checked] = {}
     for each in [name] if name else list_profiles():
         try:
             checked[each] = check(each)
         except SettingsFaults as error:
             faults += [tell(fault) for fault in error.faults]
+        except MeteringError as error:
+            untested.append(f"{each}: {tell(error)}")
     if json:
-        print_json({"faults": faults, "profiles": [_answer(each, found) for each, found in checked.items()]})
+        print_json(
+            {
+                "faults": faults,
+                "untested": untested,
+                "profiles": [_answer(each, found) for each, found in checked.items()],
+            }
+        )
     else:
         for each, found in checked.items():
             _print(each, found, whole=bool(name))
-        for fault in faults:
-            fail(fault)
+        for problem in [*untested, *faults]:
+            fail(problem)
         if not faults:
             _conclude(checked.values())
     if faults:
         raise typer.Exit(WRONG_CONFIGURATION)
-    if not all(found.good for found in checked.values()):
+    if untested or not all(found.good for found in checked.values()):
         raise typer.Exit(1)
 
 

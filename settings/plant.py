@@ -26,6 +26,7 @@ from settings.plant_meters import (
     Running,
     hourly,
     main_counter,
+    number_of,
     places,
 )
 
@@ -192,6 +193,10 @@ def _shown_faults(here: tuple[str, str], meter: PlantMeter, profile: Profile) ->
             )
             values = {"point": shown, "profile": meter.profile, "near": near, "known": ", ".join(known)}
             yield Contradiction((*here, "shows", shown), _NO_POINT, values, remedy)
+            continue
+        text = meter.shows[shown]
+        if isinstance(text, str) and shown in profile.points and number_of(text) is None:
+            yield Contradiction((*here, "shows", shown), _NO_NUMBER_SHOWN, {"point": shown, "text": text})
     rates = {name: shown.rate for name, shown in meter.shows.items() if isinstance(shown, Running)}
     main = main_counter(profile)
     if main is not None:
@@ -255,4 +260,7 @@ _OTHER_PROTOCOL = Text(
 )
 _NO_NUMBER = Text("{number!r} 不是表号：至多 {digits} 位数字", "{number!r} is no meter number: {digits} digits at most")
 _NO_UNIT = Text("{unit} 不是站号：{low} 到 {high}", "{unit} is no unit: {low} to {high}")
+_NO_NUMBER_SHOWN = Text(
+    "测点 {point} 显示数值，{text!r} 不是数", "the point {point} shows a number, and {text!r} is none"
+)
 _NO_POINT = Text("{profile} 没有测点 {point}", "{profile} has no point {point}")

@@ -128,7 +128,7 @@ class Running(Strict):
     start: Number = Decimal(0)
 
 
-Shown = Decimal | tuple[Decimal, Decimal] | str | Running | None
+Shown = tuple[Decimal, Decimal] | str | Running | None
 
 
 def _shown(value: Any) -> Any:
@@ -137,7 +137,7 @@ def _shown(value: Any) -> Any:
         if len(value) != 2:
             raise FieldError(Text("范围写作 [低, 高]", "a band is [low, high]"))
         return decimal(value[0]), decimal(value[1])
-    return value if value is None or isinstance(value, str | dict | Running) else decimal(value)
+    return value if value is None or isinstance(value, dict | Running) else str(value)
 
 
 class PlantMeter(Strict):
@@ -256,6 +256,14 @@ def main_counter(profile: Profile) -> tuple[str, ProfilePoint] | None:
     None where it has no counter."""
     counters = [(name, point) for name, point in profile.points.items() if point.role == "counter"]
     return next((each for each in counters if not flows_back(each[0])), counters[0] if counters else None)
+
+
+def number_of(shown: str | None) -> float | None:
+    """Return the number that is shown; None where it is none."""
+    try:
+        return None if shown is None else float(decimal(shown))
+    except FieldError:
+        return None
 
 
 def flows_back(point: str) -> bool:

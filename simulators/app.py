@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import json
 import os
+import ssl
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -161,7 +162,7 @@ class _House:
         bus = self._bus(name, line)
         if line.way == "udp":
             return await stack.enter_async_context(UdpServer(bus, self._group).serve(port))
-        tls = server_context(self._certificate(name)) if line.way == "tls" else None
+        tls = _tls(name, self._certificate(name)) if line.way == "tls" else None
         paced = line.baud is not None and line.protocol != "modbus-tcp"
         pace = Pace(bus, line.pace, line.bits, _gap_s(line)) if paced else None
         server = TcpServer(bus, self._group, self._fault(name), tls, pace)
@@ -169,6 +170,13 @@ class _House:
 
     def _on(self, line: str) -> list[Meter]:
         return [meter for meter in self._meters.values() if meter.settings.line == line]
+
+
+def _tls(line: str, path: Path) -> ssl.SSLContext:
+    try:
+        return server_context(path)
+    except ModuleNotFoundError as error:
+        raise LineBusy(name=line, reason="TLS needs cryptography: pip install 'tanbiao[opcua]'") from error
 
 
 def _gap_s(line: PlantLine) -> float:

@@ -8,7 +8,8 @@ from decimal import Decimal
 from metering.errors import MeteringError
 from metering.profile import Place, Profile, ProfilePoint
 from metering.quantity import Unit, convert, unit
-from settings.plant_meters import PlantMeter, Running, flows_back, hourly, main_counter, places
+from metering.text import Text
+from settings.plant_meters import PlantMeter, Running, flows_back, hourly, main_counter, number_of, places
 from simulators.forms import FormOf, Spot, spot
 
 DEFAULT_IDLE = 0.4
@@ -75,12 +76,27 @@ def shape(settings: PlantMeter, form_of: FormOf) -> Shape:
     idle, full = _flow(settings, main[1] if main else None)
     known = places(settings)
     behaviours = {name: _behaviour(name, place, settings, main, full) for name, place in known.items()}
+    for name, place in known.items():
+        _spot(name, place, form_of, 0)  # a place that cannot be served is told by its name
     exponents = _exponents(known, behaviours, form_of)
     spots = {
-        name: spot(place, form_of, getattr(place, "unit", None), exponents.get(str(_scale_at(place)), 0))
-        for name, place in known.items()
+        name: _spot(name, place, form_of, exponents.get(str(_scale_at(place)), 0)) for name, place in known.items()
     }
     return Shape(profile, spots, behaviours, main[0] if main else None, idle, full)
+
+
+def _spot(name: str, place: Place, form_of: FormOf, exponent: int) -> Spot:
+    try:
+        return spot(place, form_of, getattr(place, "unit", None), exponent)
+    except (LookupError, ValueError) as error:
+        what = str(error).strip("'")
+        raise MeteringError(_NOT_SERVED, point=name, address=place.address, what=what) from error
+
+
+_NOT_SERVED = Text(
+    "模拟器不能显示测点 {point}（{address}）：不认识 {what}。请核对模型中的 address 和 type",
+    "the simulators cannot show the point {point} ({address}): {what} is not known; check address and type in the profile",
+)
 
 
 def _flow(settings: PlantMeter, main: ProfilePoint | None) -> tuple[float, float]:
@@ -128,7 +144,8 @@ def _told(name: str, settings: PlantMeter, main: tuple[str, ProfilePoint] | None
         return Counts(hourly(shown.rate, own), shown.start, flat=True)
     if isinstance(shown, tuple):
         return Band(float(shown[0]), float(shown[1]))
-    return Band(float(shown), float(shown)) if isinstance(shown, Decimal) else shown
+    number = number_of(shown)
+    return Band(number, number) if number is not None and name in settings.of_profile().points else shown
 
 
 def _counting(name: str, place: ProfilePoint, main: tuple[str, ProfilePoint], start: Decimal, full: float) -> Counts:

@@ -133,7 +133,7 @@ def shortest(number: float) -> float:
     """Return the double whose text is the shortest that means the 32-bit float `number`."""
     if not math.isfinite(number):
         return number
-    for digits in range(1, 10):
+    for digits in (6, 7, 8, 9):  # six are always told apart
         near = float(f"{number:.{digits}g}")
         if struct.pack(">f", near) == struct.pack(">f", number):
             return near

@@ -14,7 +14,7 @@ from random import Random
 
 from metering.profile import ProfilePoint
 from settings.plant import PlantMeter, PlantSettings
-from settings.plant_meters import MODEL_RATE
+from settings.plant_meters import MODEL_RATE, number_of
 from simulators.effects import Burst, Effect, Set, Stuck
 from simulators.faces import Band, Counts, Follows, Shape, shape
 from simulators.forms import Number, Spot
@@ -158,7 +158,7 @@ class Meter:
             middle, swing = (does.low + does.high) / 2, (does.high - does.low) / 2
             shift = sum(point.encode()) * 1009
             return middle + swing * self.drift(ms + shift, 1800)
-        return float(does) if isinstance(does, str) and does.isdigit() else 0.0
+        return number_of(does) or 0.0 if isinstance(does, str) else 0.0
 
     def _set(self, effect: Set) -> None:
         self._sets.append(_CountedSet(effect, self._total(effect.at_ms)))

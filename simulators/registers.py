@@ -232,7 +232,8 @@ class ModbusUnit:
                 data = cell.encode(self.meter, steps)
                 if data is not None:
                     yield cell, _spoilt(data, swapped, nibble and cell.bcd)
-            self._note(now, entry, touched, address, count, steps, mark)
+            if self._served.kept:
+                self._note(now, entry, touched, address, count, steps, mark)
 
     def _note(
         self, now: int, entry: Entry, touched: Sequence[Cell], address: int, count: int, steps: int, mark: str | None

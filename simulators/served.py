@@ -34,6 +34,11 @@ class ServedLog:
         if self._file is not None:
             self._file.close()
 
+    @property
+    def kept(self) -> bool:
+        """Whether what is noted goes anywhere."""
+        return self._path is not None
+
     def note(self, ms: int, meter: str, point: str, steps: int, value: float, fault: str | None = None) -> None:
         """Record one value that leaves for a client."""
         if self._file is None:

@@ -5,12 +5,15 @@ The simulators encode by themselves, so a reading that agrees was encoded and de
 
 from collections.abc import Callable, Mapping
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 import pytest
 from asyncua import Client
 
+from metering.errors import MeteringError
 from metering.reading import Quality
+from settings.places import config_dir
 from settings.plant import PlantSettings
 from settings.profiles import list_profiles, load_profile
 from simulators.meters import history
@@ -113,6 +116,7 @@ def test_a_meter_behind_a_transformer_counts_by_its_ratio(desk: Desk) -> None:
         ({"profile": "eastron/sdm630", "variant": "x"}, "no variant x"),
         ({"profile": "generic/dlt645-2007"}, "speaks dlt645"),
         ({"profile": "eastron/sdm630", "shows": {"voltage_l9": 1}}, "no point voltage_l9"),
+        ({"profile": "eastron/sdm630", "shows": {"power": "much"}}, "shows a number"),
         ({"profile": "eastron/sdm630", "rate": "5 m3/h"}, "should have a unit such as kWh/h"),
         ({"profile": "eastron/sdm630", "shows": {"power": {"rate": "1 kW"}}}, "power is no counter"),
     ],
@@ -140,3 +144,13 @@ async def test_an_opcua_profile_is_served_at_its_nodes(
     async with simulated(settings) as plant, Client(plant.lines["line"]["url"]) as client:
         assert await client.get_node("ns=2;s=OilFlow.Density").read_value() == 842.5
         assert await client.get_node("ns=2;s=OilFlow.MassTotal").read_value() > 0
+
+
+def test_a_place_the_simulators_do_not_know_is_named(desk: Desk, tmp_path: Path) -> None:
+    mine = tmp_path / "mine.yaml"
+    known = (config_dir() / "profiles" / "eastron" / "sdm630.yaml").read_text(encoding="utf-8")
+    mine.write_text(known.replace("type: f32", "type: f33"), encoding="utf-8")
+    with pytest.raises(MeteringError) as caught:
+        desk({"profile": str(mine)}, {"protocol": "modbus-rtu"})
+    assert "cannot show the point" in caught.value.say("en")
+    assert "f33" in caught.value.say("zh")

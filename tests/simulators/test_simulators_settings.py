@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from metering.errors import SettingsFaults
 from settings.places import config_dir
 from settings.plant import PlantFault, PlantLine, PlantMeter, PlantSettings, Shift, read_plant
+from simulators.meters import build_meters
 
 PlantText = Callable[..., str]
 SAMPLE = config_dir() / "plant.sample.yaml"
@@ -24,7 +25,7 @@ def test_the_plant_of_the_demo_is_right() -> None:
 
 
 def test_the_sample_plant_is_right() -> None:
-    assert set(read_plant(SAMPLE).meters) == {"feeder", "compressor", "pump", "optical", "workshop"}
+    assert set(read_plant(SAMPLE).meters) == {"feeder", "compressor", "pump", "optical", "flow", "workshop"}
 
 
 @pytest.mark.parametrize("section", [PlantSettings, Shift, PlantLine, PlantMeter, PlantFault])
@@ -69,3 +70,14 @@ def test_a_mistake_is_named_with_its_place(
 @pytest.mark.parametrize(("frame", "bits"), [("8N1", 10), ("8E1", 11), ("8N2", 11), ("7E1", 10), (None, 11)])
 def test_a_byte_takes_its_bits(frame: str | None, bits: int) -> None:
     assert PlantLine.model_validate({"protocol": "dlt645", "frame": frame}).bits == bits
+
+
+def test_what_the_sample_says_is_shown() -> None:
+    """Scalars of a file come as they are written there."""
+    plant = read_plant(SAMPLE)
+    compressor = build_meters(plant)["compressor"]
+    noon = 1_795_483_200_000
+    assert compressor.value("frequency", noon) == 49.9
+    assert 218 <= compressor.value("voltage_l1", noon) <= 226
+    assert not compressor.available("reactive")
+    assert plant.meters["compressor"].forbidden == [0x0900, (0x0A00, 0x0AFF)]

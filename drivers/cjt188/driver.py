@@ -52,7 +52,7 @@ class Cjt188Driver:
         try:
             told = Cjt188Meter.model_validate({**profile.meter, "number": frame.number})
         except ValueError as error:
-            raise MeteringError(Text("向量的表号 {number} 不是数字", "the meter number {number} of the vector is none"),
+            raise MeteringError(Text("样例中的表号 {number} 无效", "the meter number {number} of the vector is none"),
                                 number=frame.number) from error  # fmt: skip
         places = dict(profile.points) | {
             name: at for name, at in profile.identity.items() if name not in profile.points

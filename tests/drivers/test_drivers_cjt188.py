@@ -307,6 +307,12 @@ def test_a_vector_of_another_form_is_refused(vector: dict[str, Any]) -> None:
         driver("cjt188").replay(profile_of("gas", {"total": {"address": "total"}}), vector)
 
 
+def test_a_vector_of_a_meter_with_a_number_that_is_none_is_refused() -> None:
+    profile = profile_of("gas", {"total": {"address": "total"}})
+    with pytest.raises(MeteringError, match="number 000000000000BC"):
+        driver("cjt188").replay(profile, {"reply": framed("BC", 0x81, TOTAL, kind=0x30).hex()})
+
+
 def test_the_predicted_bytes_are_those_on_the_line() -> None:
     read = read_of()
     cjt188: Any = driver("cjt188")

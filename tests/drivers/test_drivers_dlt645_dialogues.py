@@ -320,6 +320,23 @@ def test_a_text_is_read(case: dict[str, Any]) -> None:
     assert (value.value, value.text, value.quality) == (None, case["text"], Quality.GOOD)
 
 
+@pytest.mark.parametrize(
+    ("type_", "data", "number", "text"),
+    [("u2", "0180", 0x8001, None), ("digits6", "470023112620", None, N), ("text3", "4D5443", None, "CTM"),
+     ("bcd2", "3412", 1234, None)],
+)  # fmt: skip
+def test_a_type_names_what_the_table_lacks(type_: str, data: str, number: float | None, text: str | None) -> None:
+    profile = profile_of({"total": "00010000"}, identity={"x": {"address": "04AB0001", "type": type_}})
+    (value,) = DLT645.replay(profile, {"reply": framed(0x91, "0100AB04" + data).hex()})
+    assert (value.value, value.text) == (number, text)
+
+
+@pytest.mark.parametrize("type_", ["u7", "bcd9", "bcd2.5", "f32", "text", "digits0"])
+def test_a_type_there_is_none_of_is_explained(type_: str) -> None:
+    profile = profile_of({"x": {"address": "04AB0001", "type": type_}})
+    assert f"no type {type_!r}" in DLT645.fault(profile.points["x"], profile).en
+
+
 def test_a_text_that_is_none_is_bad() -> None:
     profile = profile_of({"total": "00010000"}, identity={"x": {"address": "0400040B"}, "day": {"address": "04000101"}})
     for reply in (framed(0x91, "0B040004" + "00" * 10), framed(0x91, "0B040004" + "80" * 10), framed(0x91, "01010004 FFFFFFFF"),
@@ -461,6 +478,18 @@ def test_a_meter_that_was_without_power_has_fewer_freezes() -> None:
     (read,) = history(ms(2026, 11, 19, 12), ms(2026, 11, 20, 12))
     assert values(meter.talk(read))["import"] == 2000
     assert meter.asked == ["05060001", "05060004", "05060002", "05060102", "05060202"]
+
+
+def test_the_registers_of_a_freeze_may_come_in_two_frames() -> None:
+    (read,) = history(ms(2026, 11, 22, 12), ms(2026, 11, 23, 12))
+    read.request()
+    ask = sent(read.decode(framed(0x91, "01000605 0000231126")))
+    assert ask[4:] == framed(0x11, "01010605")
+    assert sent(read.decode(framed(0xB1, "01010605 00230000")))[4:] == framed(0x12, "01010605 01")
+    assert sent(read.decode(framed(0x92, "01010605 01230000 01")))[4:] == framed(0x11, "01020605")
+    found = read.decode(framed(0x91, "01020605 00010000"))
+    assert values(found) == {"import": 23, "export": 10}
+    assert (read.points, read.halves()) == (("import", "valley", "export"), [])
 
 
 def test_a_freeze_that_says_another_day_is_refused() -> None:

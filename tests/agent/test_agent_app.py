@@ -98,6 +98,38 @@ def test_what_is_polled_is_published_and_receipted(story: Story, in_virtual_time
     assert online[-1].unreceipted <= 2
 
 
+def test_a_reading_leaves_within_milliseconds_of_its_reply(story: Story, in_virtual_time: Any) -> None:
+    late_ms = when_published(story, in_virtual_time)
+    assert len(late_ms) >= 20
+    assert max(late_ms) <= 10 + 5, "the meter's 10 ms, and those of the gathering"
+
+
+def test_readings_of_a_line_that_never_rests_leave_after_a_quarter_of_a_second(
+    agent_file: AgentFile, world: Any, fakes: Any, in_virtual_time: Any
+) -> None:
+    path = agent_file(
+        'a: {driver: modbus, tcp: "meter:502", timeout: 500 ms}',
+        "\n".join(f"m{n}: {{line: a, profile: profile.yaml, interval: 1 s, unit: {n}}}" for n in range(1, 101)),
+    )
+    late_ms = when_published(Story(path, world, fakes), in_virtual_time)
+    assert 100 < max(late_ms) <= 10 + 250 + 5
+
+
+def when_published(story: Story, in_virtual_time: Any) -> list[int]:
+    """Return how long after its request each reading of 20 s was published, ms."""
+    late_ms: list[int] = []
+
+    def note(topic: str, payload: bytes) -> None:
+        if topic.endswith("/data"):
+            batch = decode_batch(unpack(payload))
+            late_ms.extend(story.world.now_ms() - batch.t0 - at for at in batch.t)
+        commit(topic, payload)
+
+    commit, story._commit = story._commit, note  # type: ignore[method-assign]
+    in_virtual_time(story.run(20.5))
+    return late_ms
+
+
 def test_a_restart_begins_a_stream_and_shows_the_stop_as_a_gap(story: Story, in_virtual_time: Any) -> None:
     in_virtual_time(story.run(10.5))
     stopped_at = story.times()[-1]

@@ -191,10 +191,10 @@ class LineOwner:
                     failed.append(answer)
                 elif self._sink.take(polled.meter, by_time(answer)):  # at once: a kill may come before the next answer
                     taken.append(answer.measured_ms)
-        except Exception:
+        except Exception as raised:
             if not taken:
                 raise
-            log.exception("%s: fault after a first answer", polled.meter.id)
+            polled.log_fault(DriverFault(raised))
         if taken:
             if failed:
                 self._sink.take(polled.meter, failed)

@@ -71,17 +71,16 @@ async def _open(client: BoundedClient, line: OpcUaLine, security: Security | Non
 
 async def _explain(line: OpcUaLine, security: Security, world: Surroundings, error: MeterError) -> None:
     """Find out whether a refusal has to do with trust, and say so; else return."""
-    offered: x509.Certificate | None = security.server
-    with suppress(MeterError), asyncua_errors(line.url):
-        async with asyncio.timeout(line.timeout):
-            offered = await _offer(line, world)
+    try:
+        with asyncua_errors(line.url):
+            async with asyncio.timeout(line.timeout):
+                offered = await _offer(line, world)
+    except MeterError:
+        return  # it cannot be asked either: it is not there
     if offered is None or offered != security.server:
         judge_offer(line, offered)
-    if (
-        not isinstance(error.values.get("detail"), Text)
-        and "User" not in str(error)
-        and "IdentityToken" not in str(error)
-    ):
+    said = str(error)
+    if not isinstance(error.values.get("detail"), Text) and "User" not in said and "IdentityToken" not in said:
         raise MeterUnreachable(_trust_us(line, error)) from error
 
 

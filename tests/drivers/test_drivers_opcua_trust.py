@@ -170,6 +170,18 @@ async def test_a_certificate_near_its_end_is_named_in_the_log(
     assert f"the server's certificate {trust.pinned_place(line)} expires on" in caplog.text
 
 
+async def test_a_server_that_is_not_there_is_not_said_to_mistrust_us(
+    secret: Callable[..., Secret], line_to: Callable[..., OpcUaLine]
+) -> None:
+    line = line_to(NOBODY)
+    trust.pin(line, load_der_x509_certificate(secret()[0]))
+    with pytest.raises(MeterUnreachable) as refused:
+        async with opened(line):
+            pass
+    assert "127.0.0.1" in str(refused.value)
+    assert "trust" not in str(refused.value)
+
+
 async def test_a_server_that_is_not_its_certificates_application_is_refused(
     opcua_server: Any, secret: Callable[..., Secret], line_to: Callable[..., OpcUaLine]
 ) -> None:

@@ -1,5 +1,6 @@
 """OPC UA: what a data value means, and which settings are refused."""
 
+import asyncio
 import contextlib
 import struct
 from datetime import UTC, datetime
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from drivers.catalogue import driver
-from drivers.opcua.bounded import reply_head
+from drivers.opcua.bounded import MAX_CHUNK, BoundedClient, reply_head
 from drivers.opcua.codec import Clock, epoch_ms, quality_of, target
 from drivers.opcua.settings import OpcUaLine
 from metering.errors import MeteringError
@@ -230,3 +231,41 @@ def test_f31_no_bytes_make_the_decoder_hang_or_claim_memory(body: bytes) -> None
 def test_f31_a_reply_of_another_kind_is_refused(body: bytes) -> None:
     with pytest.raises((MeteringError, ua.UaError, ValueError, struct.error, AttributeError, TypeError)):
         reply_head(Buffer(body), ua.ObjectIds.ReadResponse_Encoding_DefaultBinary)
+
+
+class Wire(asyncio.Transport):
+    """Takes what is written and notes that it was closed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.closed = False
+
+    def write(self, _: object) -> None:
+        pass
+
+    def close(self) -> None:
+        self.closed = True
+
+
+HEADS = st.sampled_from([b"MSGF", b"MSGC", b"OPNF", b"ACKF", b"ERRF", b"MSGA", b"CLOF", b"HELF", b""])
+
+
+@given(st.lists(st.builds(lambda head, size, body: head + size.to_bytes(4, "little") + body, HEADS,
+                          st.integers(0, 2**32 - 1) | st.integers(0, 200), st.binary(max_size=200)), max_size=6))  # fmt: skip
+def test_f31_whatever_arrives_nothing_is_raised_and_little_is_kept(pieces: list[bytes]) -> None:
+    client, wire = BoundedClient("opc.tcp://h", 1.0), Wire()
+    protocol = client.uaclient._make_protocol()
+    protocol.connection_made(wire)
+    for piece in pieces:
+        if not wire.closed:
+            protocol.data_received(piece)
+    assert len(protocol.receive_buffer or b"") <= MAX_CHUNK
+
+
+def test_f31_a_chunk_larger_than_we_take_ends_the_connection() -> None:
+    client, wire = BoundedClient("opc.tcp://h", 1.0), Wire()
+    protocol = client.uaclient._make_protocol()
+    protocol.connection_made(wire)
+    protocol.data_received(b"MSGF" + (2**31).to_bytes(4, "little") + bytes(MAX_CHUNK))
+    assert wire.closed
+    assert protocol.receive_buffer is None

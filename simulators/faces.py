@@ -131,8 +131,7 @@ def _behaviour(
     if not isinstance(place, ProfilePoint):
         return _once(name, place, settings)
     if place.role == "counter" and main is not None:
-        start = settings.start if name == main[0] else Decimal(0)
-        return _counting(name, place, main, start, full)
+        return _counting(name, place, main, settings.start, full)
     return _within(place, _gauge(name, place, main))
 
 
@@ -153,13 +152,14 @@ def _counting(name: str, place: ProfilePoint, main: tuple[str, ProfilePoint], st
     if name == main[0]:
         return Counts(1.0, start)
     if flows_back(name):
-        return Counts(0.0, start or EXPORTED)
+        return Counts(0.0, EXPORTED)
     if place.unit in FLAT:
-        return Counts(_usual(place.unit), start, flat=True)
+        return Counts(_usual(place.unit), Decimal(0), flat=True)
     share = 1 / 3 if _PHASE.search(name) else 0.25 if _TARIFF.search(name) else 1.0
     if own.dimensions == of.dimensions:
-        return Counts(share * float(convert(Decimal(1), of, own)), start)
-    return Counts(share * _usual(place.unit) / (full or 1.0), start)
+        share *= float(convert(Decimal(1), of, own))
+        return Counts(share, start * Decimal(repr(share)))
+    return Counts(share * _usual(place.unit) / (full or 1.0), Decimal(0))
 
 
 def _once(name: str, place: Place, settings: PlantMeter) -> Behaviour:

@@ -100,7 +100,7 @@ def nearest(total: Decimal) -> Number:
     return float(total) + 0.0
 
 
-@lru_cache(maxsize=4096)  # most registers of a meter say now what they said a second ago
+@lru_cache(maxsize=16384)  # most registers of a meter say now what they said a second ago
 def shortest_f32(x: float) -> float:
     """Return the double whose text is the shortest one that means the 32-bit float `x`, in 6 digits or more."""
     near = float("%.6g" % x)  # noqa: UP031 - quicker

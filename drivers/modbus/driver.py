@@ -8,7 +8,7 @@ from pydantic import BaseModel
 from drivers.contract import MeterPlan, Request, Value
 from drivers.modbus.faults import fault
 from drivers.modbus.identify import Identify
-from drivers.modbus.plan import blocks, wanted_of
+from drivers.modbus.plan import shared_blocks
 from drivers.modbus.read import read_of
 from drivers.modbus.replay import replay
 from drivers.modbus.settings import ModbusLine, ModbusMeter
@@ -54,8 +54,7 @@ class ModbusDriver:
                 raise MeteringError(Text("{meter}/{point}：{wrong}", "{meter}/{point}: {wrong}"),
                                     meter=meter.meter, point=name, wrong=wrong)  # fmt: skip
         unit, wrapping = _way(line, meter)
-        wanted = wanted_of(meter.points, meter.profile)
-        return [read_of(block, unit, wrapping) for block in blocks(wanted, meter.profile.limits)]
+        return [read_of(block, unit, wrapping) for block in shared_blocks(meter.points, meter.profile)]
 
     def identify(self, line: BaseModel, meter: MeterPlan) -> Sequence[Request]:
         return [Identify(*_way(line, meter))]

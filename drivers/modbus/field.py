@@ -170,7 +170,7 @@ def _quick(type_name: str, scale: Decimal, sentinels: frozenset[Number]) -> Call
 def _quick_number(type_name: str, scale: Decimal) -> Callable[[Any], float]:
     scaled = scaling(scale)
     if type_name == "f32":
-        return shortest_f32 if scale == 1 else lru_cache(maxsize=4)(lambda item: scaled(shortest_f32(item)))
+        return shortest_f32 if scale == 1 else lru_cache(maxsize=256)(lambda item: scaled(shortest_f32(item)))
     if type_name == "f64":
         return scaled
     if 2**32 * abs(scale) > LARGEST_EXACT or type_name.endswith("64"):

@@ -11,6 +11,7 @@ Promises
 import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from drivers.contract import Value
@@ -198,6 +199,30 @@ def _fits(group: Sequence[tuple[int, int]], start: int, end: int, limits: Limits
 def _span(group: Sequence[tuple[int, int]]) -> Span:
     start = group[0][0]
     return start, max(end for _, end in group) - start
+
+
+class _Asked:
+    """What is asked of a meter: the same for all meters of one model that are asked for the same places."""
+
+    def __init__(self, places: Mapping[str, Place], profile: Profile) -> None:
+        self.places, self.profile = dict(places), profile
+        self._same = (id(profile), *((name, id(place)) for name, place in places.items()))
+
+    def __hash__(self) -> int:
+        return hash(self._same)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Asked) and self._same == other._same
+
+
+def shared_blocks(places: Mapping[str, Place], profile: Profile) -> tuple[Block, ...]:
+    """Return what is read of one meter, one object for all meters alike: a large plant has hundreds of a few models."""
+    return _blocks_of(_Asked(places, profile))
+
+
+@lru_cache(maxsize=64)
+def _blocks_of(asked: _Asked) -> tuple[Block, ...]:
+    return tuple(blocks(wanted_of(asked.places, asked.profile), asked.profile.limits))
 
 
 def wanted_of(places: Mapping[str, Place], profile: Profile) -> list[Wanted]:

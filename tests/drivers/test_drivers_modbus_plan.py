@@ -192,3 +192,19 @@ def test_halving_ends_at_the_place_a_device_refuses() -> None:
     assert refused[0].points == ("p17",)
     assert refused[0].halves() == []
     assert asked <= 10
+
+
+def test_meters_of_one_model_share_what_is_read_and_nothing_else() -> None:
+    """Hundreds of meters of a few models: each has frames of its own, and what the bytes mean is there once."""
+    profile = load_profile("acrel/adl400")
+    line = driver("modbus").line_model.model_validate({"driver": "modbus", "tcp": "h:502"})
+
+    def plan(unit: int, points: dict[str, Any]) -> Sequence[Request]:
+        found = driver("modbus").plan(line, MeterPlan("m", {"unit": unit}, profile, points))  # type: ignore[attr-defined]
+        return found  # type: ignore[no-any-return]
+
+    one, other = plan(1, dict(profile.points)), plan(2, dict(profile.points))
+    assert [read.request()[6] for read in (*one, *other)] == [1] * len(one) + [2] * len(other)
+    changed = {"power": profile.points["power"].model_copy(update={"address": 0x900})}
+    assert [read.label for read in plan(1, changed)] == ["fc 3, 2 registers at 0x0900"]
+    assert [read.label for read in plan(1, dict(profile.points))] == [read.label for read in one]

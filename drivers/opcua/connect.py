@@ -14,13 +14,14 @@ from drivers.opcua.bounded import BoundedClient
 from drivers.opcua.certificate import load_identity, own_place
 from drivers.opcua.errors import asyncua_errors
 from drivers.opcua.settings import OpcUaLine
-from drivers.opcua.trust import Security, check_session, judge_offer, offered_certificate, secure, security_of
+from drivers.opcua.trust import Security, check_session, judge_offer, offered_certificate, secure, security_of, warnings
 from metering.errors import MeterError, MeterRefused, MeterUnreachable
 from metering.text import Text
 
 GOODBYE_S = 1.0
 """Longest wait for a server's goodbye."""
 
+log = logging.getLogger(__name__)
 logging.getLogger("asyncua").setLevel(logging.CRITICAL)  # what it logs, the errors raised here say
 
 
@@ -36,6 +37,8 @@ async def connected(line: OpcUaLine, world: Surroundings) -> AsyncIterator[Bound
         client = BoundedClient(line.url, line.timeout)
     try:
         await _enter(client, line, security, world)
+        for warning in warnings(line, security, world) if security is not None else ():
+            log.warning("%s: %s", line.url, warning)
         yield client
     finally:
         await _close(client, line.url)

@@ -8,7 +8,7 @@ the server's application URI is the certificate's, and that its nonces are as lo
 compared: a pinned certificate says more than a name.
 """
 
-import logging
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,8 +25,6 @@ from drivers.opcua.certificate import WARN_BEFORE, Facts, Identity, facts, own_i
 from drivers.opcua.settings import OpcUaLine
 from metering.errors import MeterUnreachable
 from metering.text import Text
-
-log = logging.getLogger(__name__)
 
 POLICIES: dict[str, Any] = {
     "Basic256Sha256": security_policies.SecurityPolicyBasic256Sha256,
@@ -68,9 +66,18 @@ async def security_of(line: OpcUaLine, world: Surroundings) -> Security | None:
     if server is None:
         return None
     _check(facts(server), pinned_place(line), now, line.url)
-    if now > own.facts.not_after - WARN_BEFORE:
-        log.warning("%s: our certificate %s expires on %s", line.url, own.path, own.facts.not_after.date())
     return Security(own, server)
+
+
+def warnings(line: OpcUaLine, security: Security, world: Surroundings) -> Iterator[str]:
+    """Yield what will soon stop, or already may stop, the two certificates from being taken; for the log."""
+    now = datetime.fromtimestamp(world.now_ms() / 1000, UTC)
+    ours = "our certificate", security.own.path, security.own.facts
+    for whose, path, found in (ours, ("the server's certificate", pinned_place(line), facts(security.server))):
+        if now < found.not_before:
+            yield f"{whose} {path} is valid from {found.not_before.date()} on: check the clocks"
+        if now > found.not_after - WARN_BEFORE:
+            yield f"{whose} {path} expires on {found.not_after.date()}"
 
 
 def pinned(line: OpcUaLine) -> x509.Certificate | None:
@@ -93,10 +100,6 @@ def _check(found: Facts, path: Path, now: datetime, url: str) -> None:
         raise MeterUnreachable(_said(_EXPIRED, url=url, path=path, day=found.not_after.date(), print=found.fingerprint))
     if not SHORTEST_KEY <= found.key_bits <= LONGEST_KEY:
         raise MeterUnreachable(_said(_WRONG_KEY, url=url, path=path, bits=found.key_bits, print=found.fingerprint))
-    if now < found.not_before:
-        log.warning("%s: the certificate %s is valid from %s on: check the clocks", url, path, found.not_before.date())
-    elif now > found.not_after - WARN_BEFORE:
-        log.warning("%s: the server's certificate %s expires on %s", url, path, found.not_after.date())
 
 
 def secure(client: BoundedClient, line: OpcUaLine, security: Security) -> None:

@@ -159,15 +159,17 @@ async def test_f29_our_own_certificate_that_has_expired_is_refused_by_name(
             pass
 
 
-async def test_a_certificate_near_its_end_is_named_in_the_log(
-    secret: Callable[..., Secret], line_to: Callable[..., OpcUaLine], caplog: pytest.LogCaptureFixture
+async def test_a_certificate_near_its_end_or_before_its_time_is_named(
+    secret: Callable[..., Secret], line_to: Callable[..., OpcUaLine]
 ) -> None:
     line = line_to(NOBODY)
     trust.pin(line, load_der_x509_certificate(secret(made=datetime.now(UTC) - timedelta(days=3620))[0]))
-    with pytest.raises(MeterUnreachable):
-        async with opened(line):
-            pass
-    assert f"the server's certificate {trust.pinned_place(line)} expires on" in caplog.text
+    security = await trust.security_of(line, RealWorld())
+    assert security is not None
+    (warning,) = trust.warnings(line, security, RealWorld())
+    assert warning.startswith(f"the server's certificate {trust.pinned_place(line)} expires on 20")
+    (early,) = trust.warnings(line, security, World(days=-300))
+    assert early.startswith(f"our certificate {own_place(line.pki)} is valid from 20")
 
 
 async def test_a_server_that_is_not_there_is_not_said_to_mistrust_us(

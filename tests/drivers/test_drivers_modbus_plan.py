@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from drivers.catalogue import driver
 from drivers.contract import MeterPlan, Request
+from drivers.modbus import DRIVER
 from drivers.modbus.codec import CODES
 from drivers.modbus.plan import Wanted, wanted_of
 from metering.errors import MeteringError
@@ -197,11 +198,10 @@ def test_halving_ends_at_the_place_a_device_refuses() -> None:
 def test_meters_of_one_model_share_what_is_read_and_nothing_else() -> None:
     """Hundreds of meters of a few models: each has frames of its own, and what the bytes mean is there once."""
     profile = load_profile("acrel/adl400")
-    line = driver("modbus").line_model.model_validate({"driver": "modbus", "tcp": "h:502"})
+    line = DRIVER.line_model.model_validate({"driver": "modbus", "tcp": "h:502"})
 
     def plan(unit: int, points: dict[str, Any]) -> Sequence[Request]:
-        found = driver("modbus").plan(line, MeterPlan("m", {"unit": unit}, profile, points))  # type: ignore[attr-defined]
-        return found  # type: ignore[no-any-return]
+        return DRIVER.plan(line, MeterPlan("m", {"unit": unit}, profile, points))
 
     one, other = plan(1, dict(profile.points)), plan(2, dict(profile.points))
     assert [read.request()[6] for read in (*one, *other)] == [1] * len(one) + [2] * len(other)

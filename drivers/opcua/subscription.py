@@ -52,6 +52,7 @@ class Subscription:
         self._meters: dict[str, dict[tuple[str, ua.NodeId], Item]] = {}
         self._items: dict[int, Item] = {}
         self._handles = 0
+        self._at_once = AT_ONCE
         self._id: int | None = None
         self._unsupported = False
         self._interval_s = line.sampling
@@ -148,14 +149,21 @@ class Subscription:
         await self._make({handle: handles[handle] for handle in unfiltered}, filtered=False)
 
     async def _make(self, handles: Mapping[int, Item], filtered: bool) -> list[int]:
-        """Make items; return those whose filter the server does not take."""
+        """Make items; return those whose filter the server does not take. One it does not watch at all is only read."""
         refused: list[int] = []
         todo = list(handles)
         while todo:
-            some, todo = todo[:AT_ONCE], todo[AT_ONCE:]
+            some, todo = todo[: self._at_once], todo[self._at_once :]
             wanted: Any = [self._item(handle, handles[handle], filtered) for handle in some]
             parameters = ua.CreateMonitoredItemsParameters(self._id, ua.TimestampsToReturn.Both, wanted)
-            made = await self._client.uaclient.create_monitored_items(parameters)
+            try:
+                made = await self._client.uaclient.create_monitored_items(parameters)
+            except UaStatusCodeError as error:
+                if self._client.lost or is_loss(error.code):
+                    raise
+                if len(some) > 1:  # more than the server takes at once
+                    self._at_once, todo = len(some) // 2, some + todo
+                continue
             for handle, result in zip(some, made, strict=False):
                 if result.StatusCode.value in _NO_FILTER:
                     refused.append(handle)

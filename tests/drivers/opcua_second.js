@@ -21,7 +21,7 @@ async function main(folder) {
         ],
         userManager: { isValidUser: (user, password) => user === "reader" && password === "secret" },
         buildInfo: { productName: "second stack", manufacturerName: "node-opcua" },
-        serverCapabilities: { operationLimits: { maxNodesPerRead: 5 } },
+        serverCapabilities: { operationLimits: { maxNodesPerRead: 5, maxMonitoredItemsPerCall: 5 } },
     });
     await server.initialize();
     const space = server.engine.addressSpace;

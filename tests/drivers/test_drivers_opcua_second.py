@@ -162,6 +162,16 @@ async def test_a_subscription_tells_each_change_once_with_its_own_time(second: S
     assert times == [value.source_ms for value in told]
 
 
+async def test_more_nodes_than_the_server_watches_at_once_are_watched(second: Second) -> None:
+    plan = plan_of(**{f"n{at}": f"ns=1;s=N{at}" for at in range(12)}, mass="ns=1;s=Mass")
+    told: list[Any] = []
+    async with second.opened(second.line(subscribe=True, sampling="0.1 s")) as session, asyncio.timeout(8):
+        while not told:
+            told = [value for value in await session.read(plan) if value.at_ms is not None]
+            await asyncio.sleep(0.3)
+    assert {value.point for value in told} == {"mass"}
+
+
 async def test_a_deadband_of_a_share_of_the_range_is_kept(second: Second) -> None:
     told: list[Any] = []
     async with second.opened(second.line(subscribe=True, sampling="0.1 s", deadband="0.35 %")) as session:

@@ -7,6 +7,7 @@ without receipts the agent would send everything again, as it should.
 import json
 import sys
 import threading
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -70,27 +71,30 @@ def give_receipts(port: int) -> None:
     from paho.mqtt.client import Client, MQTTMessage
     from paho.mqtt.enums import CallbackAPIVersion
 
-    seen: dict[str, int] = {}
+    seen: dict[str, list[int]] = {}
     lock = threading.Lock()
 
     def note(client: Client, given: object, message: MQTTMessage) -> None:
         batch = decode_batch(unpack(message.payload))
         with lock:
-            seen[batch.stream] = max(seen.get(batch.stream, 0), batch.seq)
+            seen.setdefault(batch.stream, []).append(batch.seq)
+
+    def begin(client: Client, *_: object) -> None:
+        client.subscribe(DATA, qos=1)
+        status = {"ingester": "stub", "epoch": str(uuid.uuid4()), "since": 0, "heartbeat": 0}
+        client.publish("tanbiao/v1/bench/_ingester/status", json.dumps(status), qos=1, retain=True)
 
     client = Client(CallbackAPIVersion.VERSION2)
-    client.on_message = note
+    client.on_message, client.on_connect = note, begin
     client.connect("127.0.0.1", port)
-    client.subscribe(DATA, qos=1)
-    status = {"ingester": "stub", "epoch": "00000000-0000-4000-8000-000000000000", "since": 0, "heartbeat": 0}
-    client.publish("tanbiao/v1/bench/_ingester/status", json.dumps(status), qos=1, retain=True)
     client.loop_start()
     while not threading.Event().wait(COMMIT_S):
         with lock:
             receipts = list(seen.items())
             seen.clear()
-        for stream, through in receipts:
-            client.publish("tanbiao/v1/bench/edge/receipt", json.dumps({"stream": stream, "through": through}), qos=1)
+        for stream, numbers in receipts:
+            receipt = {"stream": stream, "through": 0, "also": numbers}
+            client.publish("tanbiao/v1/bench/edge/receipt", json.dumps(receipt), qos=1)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
 """An exchange line: bytes out, bytes in, one request at a time, on a port or connection that is ours alone.
 
-What spoils a reading is met here, request by request: a spoilt reply is asked for once more where the slot has time for it, a
-counter that jumped is read a second time before it is believed, a request that touches a forbidden place is divided. Where a
-reply does not name its request (Modbus RTU), a meter that was silent is left alone for a while, until its late reply must
-have come; the other meters' replies are told apart by their unit number. So a late reply never becomes another register's
-value.
+What spoils a reading is met here, request by request. A spoilt reply is asked for once more, where the slot has time and it
+is sure that it was the reply. A counter that jumped is read a second time before it is believed. A request that touches a
+forbidden place is divided. Where replies do not name their requests (Modbus RTU), a meter that was silent, or whose reply
+was not among the noise, is left alone for a while, until its late reply must have come; the other meters' replies are told
+apart by their unit number. So a late reply never becomes another register's value.
 """
 
 from collections import deque
@@ -75,9 +75,8 @@ class ExchangeWire:
                     requests.extend(parts)
                     continue
             pieces.note(request, answer, self._world.now_ms())
-            self._hold(meter, request, answer)
             yield answer
-            stopped = _stops(answer, turn.probing and not begun)
+            stopped = answer.error if self._is_held(meter) else _stops(answer, turn.probing and not begun)
             begun = True
         pieces.end(self._world.now_ms())
 
@@ -103,7 +102,6 @@ class ExchangeWire:
         for request in requests:
             self._check_held(meter)
             answer = await self._answer(meter, request, turn)
-            self._hold(meter, request, answer)
             yield answer
             if _stops(answer, probing=False):
                 return
@@ -115,15 +113,23 @@ class ExchangeWire:
             pieces = self._pieces[meter.id] = Pieces(meter, whole, self.meters[meter.id], self._memory)
         return pieces
 
+    def _is_held(self, meter: Meter) -> bool:
+        return self._world.uptime() < self._held_until_s.get(meter.id, 0.0)
+
     def _check_held(self, meter: Meter) -> None:
-        if self._world.uptime() < self._held_until_s.get(meter.id, 0.0):
+        if self._is_held(meter):
             raise LineDown(MeterSilent(_HELD))
 
-    def _hold(self, meter: Meter, request: Request, answer: Answer) -> None:
-        """Leave a silent meter alone where its late reply could pass for the reply to another request."""
-        if isinstance(answer.error, MeterSilent) and not request.replies_are_distinct:
-            hold_s = max(_SHORTEST_HOLD_S, _HOLD_TIMEOUTS * self._settings.timeout)
-            self._held_until_s[meter.id] = self._world.uptime() + hold_s
+    def _hold(self, meter: Meter, request: Request, error: MeterError) -> bool:
+        """Leave a meter alone where its late reply could pass for the reply to another request; return whether."""
+        unanswered = isinstance(error, MeterSilent) or (
+            isinstance(error, BadFrame) and not self._port.has_heard_reply(request)
+        )
+        if not unanswered or request.replies_are_distinct:
+            return False
+        hold_s = max(_SHORTEST_HOLD_S, _HOLD_TIMEOUTS * self._settings.timeout)
+        self._held_until_s[meter.id] = self._world.uptime() + hold_s
+        return True
 
     async def _further(self, meter: Meter, request: Request, turn: Turn) -> Answer:
         """Ask what follows a first answer, which is taken already: what goes wrong now must not hide it."""
@@ -161,7 +167,7 @@ class ExchangeWire:
             return self._refused(request, error)
         except MeterError as error:
             await self._port.recover(error)
-            if not self._worth_a_retry(error, turn):
+            if self._hold(meter, request, error) or not self._worth_a_retry(error, turn):
                 return self._refused(request, error)
             asked.failures[error.cause] += 1
             asked.retries += 1
@@ -178,6 +184,7 @@ class ExchangeWire:
             return await self._port.converse(request, self.meters[meter.id])
         except MeterError as error:
             await self._port.recover(error)
+            self._hold(meter, request, error)
             return self._refused(request, error)
 
     def _refused(self, request: Request, error: MeterError) -> Answer:

@@ -25,6 +25,7 @@ MOST_STEPS = 64
 _QUIET_S = 0.05
 _LONGEST_DRAIN_S = 1.0
 _TRIES_FOR_SILENCE = 3
+_MOST_HEARD = 1024
 _OWN_FRAME = 3
 """So many bytes of our own request at the head of a reply are no chance."""
 
@@ -51,6 +52,8 @@ class Port:
         """The meter asked last: what comes unasked is most likely its."""
         self._rest = b""
         """What came beyond the reply last heard: of a dialogue that listens on, the beginning of the next."""
+        self._heard = b""
+        """What came since the last request or step was sent."""
         self._quiet_since_s = 0.0
         self._failures = 0
         self._reopen_at_s = 0.0
@@ -116,6 +119,7 @@ class Port:
 
     async def _say(self, channel: Channel, frame: bytes, speed: int) -> bytes:
         """Send a frame; return what came beyond its echo."""
+        self._heard = b""
         await channel.write(frame)
         if not self._settings.echo:
             return b""
@@ -127,6 +131,7 @@ class Port:
             if not data and not back:
                 raise MeterSilent(_NO_ECHO)
             back += data
+            self._heard = back
             if not data or not frame.startswith(back[: len(frame)]):
                 self._counters.echo_faults += 1
                 raise BadFrame(_COLLISION)
@@ -138,6 +143,7 @@ class Port:
         by_s = self._world.uptime() + timeout_s + self._wire_s(len(frame), speed)
         end_s = by_s + request.longest_reply * byte_s(self._settings, speed)
         while True:
+            self._heard = received
             if received:
                 length = self._length(request, frame, received)
                 if length is not None and length <= len(received):
@@ -231,11 +237,23 @@ class Port:
         try:
             while self._world.uptime() < end_s and (data := await channel.read(max(_QUIET_S, self._silence_s))):
                 late += len(data)
+                self._heard = (self._heard + data)[:_MOST_HEARD]
         except MeterUnreachable as error:
             await self.lose(error)
         if late:
             self._note_stale(late)
         self._quiet_since_s = self._world.uptime()
+
+    def has_heard_reply(self, request: Request) -> bool:
+        """Return whether the reply to the last request came, however spoilt: if so, no late one is to be expected."""
+        for at in range(len(self._heard)):
+            try:
+                length = request.length_of(self._heard[at:])
+            except BadFrame:
+                continue
+            if length is not None and length <= len(self._heard) - at:
+                return True
+        return False
 
     async def lose(self, error: MeterError) -> None:
         if isinstance(error, MeterUnreachable):

@@ -18,6 +18,7 @@ from drivers.opcua.blocks import Blocks
 from drivers.opcua.bounded import BoundedClient
 from drivers.opcua.codec import Clock, Target, standard_node, target, text_of
 from drivers.opcua.errors import asyncua_errors
+from drivers.opcua.order import Readings
 from drivers.opcua.settings import OpcUaLine
 from drivers.opcua.subscription import Subscription
 
@@ -41,24 +42,26 @@ class OpcUaSession:
         self._world = world
         self._blocks = Blocks(client)
         self._targets: dict[str, tuple[MeterPlan, list[Target]]] = {}
+        self._readings: dict[str, Readings] = {}
         self._subscription = Subscription(client, line, world) if line.subscribe else None
 
     async def read(self, plan: MeterPlan) -> Sequence[Value]:
-        targets = self._targets_of(plan)
+        targets, told = self._targets_of(plan), list[Value]()
+        asked_ms = self._world.now_ms()
         with asyncua_errors(self._line.url):
             async with asyncio.timeout(self._line.timeout):
                 await self._client.ready()
                 if self._subscription is not None:
                     await self._subscription.follow(plan.meter, [one for one in targets if one.counts], self._blocks)
                 found = await self._blocks.read([target.node for target in targets])
-                told: list[Value] = []
                 if self._subscription is not None:
-                    told = await self._subscription.told(
-                        plan.meter, {t.node: d for t, d in zip(targets, found, strict=True)}
-                    )
+                    by_node = {target.node: data for target, data in zip(targets, found, strict=True)}
+                    told = await self._subscription.told(plan.meter, by_node)
         clock = Clock(self._world.now_ms(), self._line.stale_after * 1000)
         values = [target.value(data, clock) for target, data in zip(targets, found, strict=True)]
-        return [*told, *values]
+        readings = self._readings.setdefault(plan.meter, Readings())
+        readings.add(asked_ms, values)
+        return [*readings.told(told), *values]
 
     async def identify(self, plan: MeterPlan) -> Sequence[Value]:
         places = [target(name, place) for name, place in plan.profile.identity.items()]
@@ -74,7 +77,8 @@ class OpcUaSession:
         with asyncua_errors(self._line.url):
             async with asyncio.timeout(HISTORY_S):
                 await self._client.ready()
-                return await history.between(self._client, self._targets_of(plan), from_ms, to_ms)
+                found = await history.between(self._client, self._targets_of(plan), from_ms, to_ms)
+        return self._readings[plan.meter].past(found, to_ms) if plan.meter in self._readings else found
 
     async def browse(self, most: int = browse.MOST) -> list[browse.Variable]:
         """Return the variables of the server, `most` at most, for a person to choose from.

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from agent.ledger import Ledger, StoreDamaged, with_losses
+from agent.database import StoreDamaged
+from agent.ledger import Ledger, with_losses
 from agent.lock import Lock
 from agent.ring import Ring
 from agent.salvage import Salvage, holes

@@ -9,8 +9,6 @@ A cycle costs one fsync and one or two pages: there is no second index, and rece
 that is lost with the power means a batch sent twice). Database and write-ahead log together stay within `max_size`.
 """
 
-import os
-import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -18,45 +16,13 @@ from pathlib import Path
 
 import msgspec
 
+from agent.database import StoreDamaged, opened, store_errors
 from agent.delivered import Delivered
-from agent.room import PAGE, Room
+from agent.room import Room
 from agent.sealed import SELECT, Head, Sealed, body_of, columns_of, joined, lost, row_of, seal
 from agent.streams import Streams
-from metering.errors import MalformedBatch, StoreFailed
+from metering.errors import MalformedBatch
 from metering.wire import Batch, Lost, decode_batch
-
-SCHEMA = 1
-SMALLEST = 1 << 20
-"""Bytes; a `max_size` below this is raised to it."""
-CHECKED_BELOW = 64 << 20
-"""Bytes; a larger file is checked batch by batch as it is read, not as a whole when it is opened."""
-_TABLES = """
-CREATE TABLE IF NOT EXISTS batches(
-    id INTEGER PRIMARY KEY, stream TEXT NOT NULL, seq INTEGER NOT NULL, created_ms INTEGER NOT NULL,
-    readings INTEGER NOT NULL, losses TEXT, sha256 BLOB NOT NULL, payload BLOB NOT NULL);
-CREATE TABLE IF NOT EXISTS streams(stream TEXT PRIMARY KEY, before INTEGER NOT NULL, first_id INTEGER NOT NULL);
-CREATE TABLE IF NOT EXISTS delivered(
-    first_id INTEGER PRIMARY KEY, last_id INTEGER NOT NULL, at_ms INTEGER NOT NULL, crc INTEGER NOT NULL);
-CREATE TABLE IF NOT EXISTS facts(name TEXT PRIMARY KEY, value TEXT NOT NULL);
-"""
-_DISK = ("SQLITE_IOERR", "SQLITE_FULL", "SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_BUSY", "SQLITE_PERM")
-
-
-class StoreDamaged(StoreFailed):
-    """What is in the file is not what was written."""
-
-
-@contextmanager
-def store_errors(path: Path) -> Iterator[None]:
-    """Turn SQLite's errors into ours; the only place that knows them."""
-    try:
-        yield
-    except (sqlite3.Error, OverflowError, UnicodeDecodeError) as error:
-        name = getattr(error, "sqlite_errorname", "")
-        kind = StoreFailed if name.startswith(_DISK) else StoreDamaged
-        raise kind(path=path, reason=f"{error} {name}".strip()) from error
-    except OSError as error:
-        raise StoreFailed(path=path, reason=error.strerror or str(error)) from error
 
 
 class Ledger:
@@ -69,20 +35,15 @@ class Ledger:
 
     def __init__(self, path: Path, max_size: int) -> None:
         self.path = path
-        max_size = max(max_size, SMALLEST)
-        self._wal_bytes = min(max_size // 4, 4 << 20)
-        page_limit = (max_size - self._wal_bytes - (64 << 10)) // PAGE
         self.head: Head | None = None
         """None until a first stream is begun."""
         self.first_id = 1
         self.salvaging = ""
         """The damaged file whose losses no batch in this one has told yet."""
         self._spoiled: list[Sealed] = []
-        with store_errors(path):
-            self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5)
+        self._db, page_limit = opened(path, max_size)
         try:
             with store_errors(path):
-                self._prepare(page_limit)
                 self._room = Room(self._db, page_limit)
                 self._delivered = Delivered(self._db)
                 self._streams = Streams(self._db)
@@ -90,27 +51,6 @@ class Ledger:
         except BaseException:
             self._db.close()
             raise
-
-    def _prepare(self, page_limit: int) -> None:
-        (version,) = self._db.execute("PRAGMA user_version").fetchone()
-        if version > SCHEMA:
-            raise StoreFailed(path=self.path, reason=f"written by a newer version (schema {version}, known {SCHEMA})")
-        for pragma in (
-            f"page_size={PAGE}", "locking_mode=EXCLUSIVE", "journal_mode=WAL", "synchronous=FULL", f"max_page_count={page_limit}",
-            f"wal_autocheckpoint={self._wal_bytes // 2 // PAGE}", f"journal_size_limit={self._wal_bytes}",
-            "cell_size_check=ON", "temp_store=MEMORY", "cache_size=-2000",
-        ):  # fmt: skip
-            self._db.execute(f"PRAGMA {pragma}")
-        if version < SCHEMA:
-            self._db.executescript(f"BEGIN; {_TABLES} PRAGMA user_version={SCHEMA}; COMMIT;")
-            sync_folder(self.path.parent)
-        elif self.path.stat().st_size <= CHECKED_BELOW:
-            self._check()
-
-    def _check(self) -> None:
-        (answer,) = self._db.execute("PRAGMA integrity_check(1)").fetchone()
-        if answer != "ok":
-            raise StoreDamaged(path=self.path, reason=str(answer))
 
     def _load(self) -> None:
         strange = self._streams.load()
@@ -350,12 +290,3 @@ def with_losses(drafts: Sequence[Batch], losses: Sequence[Lost]) -> list[Batch]:
     if not losses:
         return list(drafts)
     return [msgspec.structs.replace(drafts[0], events=[*drafts[0].events, *losses]), *drafts[1:]]
-
-
-def sync_folder(folder: Path) -> None:
-    """Make a new file's name durable."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

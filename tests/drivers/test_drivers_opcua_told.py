@@ -43,7 +43,8 @@ def data(value: Any, status: int = 0, when: datetime | None = None) -> ua.DataVa
 
 
 async def until(session: OpcUaSession, plan: MeterPlan, wanted: int) -> list[Value]:
-    """Read until so many values were told; return these."""
+    """Read until so many values were told; return these. A change in the very ms of a reading is in that, so wait first."""
+    await asyncio.sleep(0.02)
     told: list[Value] = []
     async with asyncio.timeout(8):
         while len(told) < wanted:
@@ -109,6 +110,7 @@ async def test_f29_a_subscription_the_server_has_dropped_is_built_anew_and_said_
                 rebuilt = session._subscription.rebuilt
                 while session._subscription.rebuilt == rebuilt:
                     await server.set("mass", data(float(datetime.now(UTC).timestamp())))
+                    await asyncio.sleep(0.02)
                     assert (await session.read(plan))[-1].at_ms is None  # each slot has its reading all the same
                     await asyncio.sleep(0.1)
         await asyncio.sleep(0.3)

@@ -2,8 +2,9 @@
 
 Read only. Anonymous and without security, unless the line has a `user` or is `secured`; then it has a certificate of its own
 as well. Values are Doubles with source and server time, at the nodes of the bundled models or of any OPC UA profile; what
-they were is there as history. The served log holds what clients read, `t` being the source time; what a subscription or a
-history carries is not in it. While `refuse` lasts the server is down; then it starts anew on the same port.
+they were is there as history. The served log holds what clients read, `t` being the source time, and as the past what a
+history carried; what a subscription carries is not in it. While `refuse` lasts the server is down; then it starts anew on
+the same port.
 """
 
 import asyncio
@@ -112,11 +113,14 @@ class OpcUa:
             await asyncio.sleep(CYCLE_S)
 
     def _shown(self, node: ua.NodeId, ms: int) -> float | None:
-        """Return what a meter showed at a time."""
+        """Return what a meter showed at a time, as it leaves for a client."""
         if node not in self._points:
             return None
         meter, point = self._points[node]
-        return float(meter.read(point, meter.steps(point, ms)))
+        steps = meter.steps(point, ms)
+        value = float(meter.read(point, steps))
+        self._served.note_past(ms, meter.name, point, steps, value)
+        return value
 
     async def _write(self) -> None:
         for node, (meter, point) in self._points.items():

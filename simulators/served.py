@@ -3,7 +3,8 @@
     {"t": 1763884800123, "meter": "gas-main", "point": "volume", "raw": 281034567, "value": 281034.567}
 
 `t` is Unix ms of the answer, `raw` the steps in the register. `fault` names the fault of replies that was under way
-(`checksum`, `late`, …): of most of them no client may have accepted it. Lines are flushed at least each half second.
+(`checksum`, `late`, …): of most of them no client may have accepted it. `past` is true of what was served as history; `t` is
+then the time it was recorded for. Lines are flushed at least each half second.
 """
 
 import asyncio
@@ -41,11 +42,16 @@ class ServedLog:
 
     def note(self, ms: int, meter: str, point: str, steps: int, value: float, fault: str | None = None) -> None:
         """Record one value that leaves for a client."""
+        self._write(ms, meter, point, steps, value, {} if fault is None else {"fault": fault})
+
+    def note_past(self, ms: int, meter: str, point: str, steps: int, value: float) -> None:
+        """Record one value of a history that leaves for a client."""
+        self._write(ms, meter, point, steps, value, {"past": True})
+
+    def _write(self, ms: int, meter: str, point: str, steps: int, value: float, more: dict[str, object]) -> None:
         if self._file is None:
             return
-        line: dict[str, object] = {"t": ms, "meter": meter, "point": point, "raw": steps, "value": value}
-        if fault is not None:
-            line["fault"] = fault
+        line = {"t": ms, "meter": meter, "point": point, "raw": steps, "value": value} | more
         self._file.write(msgspec.json.encode(line).decode() + "\n")
         self._dirty = True
 

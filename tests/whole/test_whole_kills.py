@@ -2,7 +2,8 @@
 
 What can be proven, and is:
     * Each batch that ever stood in the agent's outbox is in the store once, byte for byte, and its readings with it.
-    * Each reading in the store was served by the simulators, with this value, at this time, and each serving is used once.
+    * Each reading in the store was served by the simulators, with this value, at this time, and each serving is used once:
+      one that was polled as an answer, one that was backfilled as history.
     * Each value served is in the store, but for the one meter of each line that was just being polled when the agent (or the
       plant, at the end) ended. A poll is all requests of a meter's slot, and is noted when the last is answered; where the
       kill came between an answer and the note of it, no test from outside can tell.
@@ -21,6 +22,7 @@ import duckdb
 import pytest
 from ruamel.yaml import YAML
 
+from metering.reading import Quality
 from metering.wire import decode_batch, digest, unpack
 from settings.places import config_dir
 
@@ -145,10 +147,11 @@ def _short_ingester(ingester: Any, ports: dict[str, int]) -> None:
     del ingester["seed"]
 
 
-def _served(folder: Path) -> list[tuple[str, int, float]]:
+def _served(folder: Path) -> list[tuple[str, int, float, bool]]:
+    """Return point, time and value of each serving, and whether it was history."""
     rows = [json.loads(line) for line in (folder / "served.jsonl").read_text().splitlines()]
     assert not any("fault" in row for row in rows)
-    return sorted((f"{row['meter']}/{row['point']}", row["t"], row["value"]) for row in rows)
+    return sorted((f"{row['meter']}/{row['point']}", row["t"], row["value"], row.get("past", False)) for row in rows)
 
 
 def _outbox(folder: Path) -> dict[str, Any]:
@@ -157,9 +160,9 @@ def _outbox(folder: Path) -> dict[str, Any]:
     bodies = [(stream, seq, unpack(payload)) for stream, seq, payload in rows]
     batches = [decode_batch(body) for _, _, body in bodies]
     readings = [
-        (batch.points[p][0], batch.t0 + at, x)
+        (batch.points[p][0], batch.t0 + at, x, q == Quality.BACKFILLED)
         for batch in batches
-        for at, p, x in zip(batch.t, batch.p, batch.x, strict=True)
+        for at, p, x, q in zip(batch.t, batch.p, batch.x, batch.q, strict=True)
     ]
     gaps = [[g.meter, g.start, g.end, g.cause] for b in batches for g in b.events if g.__class__.__name__ == "Gap"]
     return {
@@ -171,15 +174,16 @@ def _outbox(folder: Path) -> dict[str, Any]:
 def _stored(folder: Path) -> dict[str, Any]:
     with duckdb.connect(str(folder / "ingester" / "series.duckdb"), read_only=True) as store:
         batches = store.execute("SELECT stream, seq, sha256 FROM batches ORDER BY stream, seq").fetchall()
-        readings = store.execute("SELECT name, at_ms, x FROM readings JOIN points ON id = point").fetchall()
+        readings = store.execute("SELECT name, at_ms, x, q = 8 FROM readings JOIN points ON id = point").fetchall()
         aside = store.execute("SELECT reason FROM set_aside").fetchall()
     return {"batches": batches, "stored": sorted(readings, key=str), "set_aside": aside}
 
 
 def _by_point(rows: Iterable[Any]) -> dict[str, list[tuple[int, float]]]:
+    """Return time and value of what was polled, by point."""
     found: dict[str, list[tuple[int, float]]] = {}
-    for point, ms, value in rows:
-        if value is not None:
+    for point, ms, value, past in rows:
+        if value is not None and not past:
             found.setdefault(point, []).append((ms, value))
     return {point: sorted(readings) for point, readings in found.items()}
 
@@ -211,7 +215,7 @@ def test_each_batch_of_the_outbox_is_in_the_store_once_byte_for_byte(story: Any)
 def test_each_reading_that_was_polled_is_in_the_store_once(story: Any) -> None:
     assert len(story["polled"]) > 200
     assert story["stored"] == story["polled"]
-    assert max(Counter((point, at) for point, at, _ in story["stored"]).values()) == 1
+    assert max(Counter((point, at) for point, at, *_ in story["stored"]).values()) == 1
 
 
 def test_nothing_is_in_the_store_that_was_not_served(story: Any) -> None:
@@ -219,6 +223,13 @@ def test_nothing_is_in_the_store_that_was_not_served(story: Any) -> None:
     for point, readings in _by_point(story["stored"]).items():
         invented, _ = _matched(readings, served[point])
         assert invented == [], point
+
+
+def test_what_was_backfilled_is_what_the_history_says(story: Any) -> None:
+    recorded = {(point, ms, value) for point, ms, value, past in story["served"] if past}
+    backfilled = [(point, ms, value) for point, ms, value, past in story["stored"] if past]
+    assert backfilled, "each kill of the agent leaves a second that the PLC still knows"
+    assert [one for one in backfilled if one not in recorded] == []
 
 
 def test_all_that_was_served_is_in_the_store_but_the_meter_just_being_polled_when_the_agent_was_killed(

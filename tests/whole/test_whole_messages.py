@@ -18,10 +18,11 @@ from settings.places import config_dir
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
 COMMANDS = [
-    "", "demo", "simulate", "agent", "agent check", "agent plan", "agent run", "agent status", "ingester", "ingester check",
-    "ingester run", "ingester import", "ingester recompute", "config", "config show", "report", "trace", "calibration",
-    "calibration list", "calibration due", "profile", "profile list", "profile show", "factors", "factors list",
-    "factors show", "factors check",
+    "", "demo", "simulate", "agent", "agent check", "agent plan", "agent run", "agent status",
+    "agent trust", "ingester", "ingester check", "ingester run", "ingester import", "ingester recompute", "config",
+    "config show", "report", "trace", "calibration",
+    "calibration list", "calibration due", "profile", "profile list", "profile show", "profile test",
+    "profile schema", "factors", "factors list", "factors show", "factors check",
 ]  # fmt: skip
 SERIAL = """\
 agent: {id: workshop-1, site: demo}
@@ -137,8 +138,9 @@ def test_a_simulated_plant_says_where_it_listens_is_alone_on_its_folder_and_stop
 ) -> None:
     first = start(site / "plant.txt", "simulate", "plant.yaml", before=_in_the_background)
     said = first.says("Ctrl-C").splitlines()
-    lines = [line.split(":")[0] for line in said if "Z INFO" not in line]
-    assert lines == ["panel", "rtu-1", "dlt-1", "plc-1", "Ctrl-C stops"]
+    lines = [line.split(":")[0].strip() for line in said if "Z INFO" not in line]
+    assert lines == ["panel", "main-power", "rtu-1", "gas-main", "gas-2", "dlt-1", "workshop-power", "plc-1",
+                     "oil-burner", "line-1", "Ctrl-C stops"]  # fmt: skip
     assert (site / "plant-data" / "plant.json").exists()
     second = whole.command("simulate", "plant.yaml", cwd=site)
     assert second.returncode == 1

@@ -53,6 +53,8 @@ class Health:
     """Why batches are kept in memory only; empty when they are on disk."""
     set_aside: str
     """The damaged file that was set aside in this run, if one was."""
+    delivered: dict[str, list[tuple[int, int]]]
+    """By stream, oldest first: what was receipted and is still in the file, as ranges of numbers."""
 
 
 class Books:
@@ -328,4 +330,5 @@ class Books:
         return Health(
             stream=head.stream if head else "", last_seq=head.seq if head else 0, unreceipted=waiting, bytes=size,
             volatile=self._volatile, set_aside=self._set_aside,
+            delivered=self._ledger.delivered() if self._ledger else {},
         )  # fmt: skip

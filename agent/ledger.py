@@ -24,6 +24,9 @@ from agent.streams import Streams
 from metering.errors import MalformedBatch
 from metering.wire import Batch, Lost, decode_batch
 
+TOLD = 50
+"""Of so many streams, and so many ranges of each, is told what was delivered."""
+
 
 class Ledger:
     """An open file. Every method blocks; all are called from one thread.
@@ -228,6 +231,16 @@ class Ledger:
             found = self._db.execute(sql, (before_id if before_id is not None else self.last_id + 1, limit)).fetchall()
         rows = [row_of(columns) for columns in found]
         return [(row.id, batch) for row in rows if (batch := decoded(row))]
+
+    def delivered(self) -> dict[str, list[tuple[int, int]]]:
+        """Return what was receipted and is still here: ranges of numbers by stream, oldest first."""
+        found: dict[str, list[tuple[int, int]]] = {}
+        for stream, before, highest in self._streams.newest(TOLD):
+            ids = self._delivered.known.within(max(before + 1, self.first_id), before + highest)
+            ranges = [(first - before, last - before) for first, last in ids][-TOLD:]
+            if ranges:
+                found[stream] = ranges
+        return found
 
     def _span(self, first: int, last: int, limit: int) -> list[Sealed]:
         sql = SELECT + "WHERE id BETWEEN ? AND ? ORDER BY id LIMIT ?"

@@ -65,7 +65,8 @@ class Reporter:
         return AgentStatus(
             online=online, agent=self.agent, version=own_version(), at=self.world.now_ms(), config=self.config,
             clock=self.world.clock_state(), stream=health.stream, last_seq=health.last_seq,
-            unreceipted=health.unreceipted, outbox_bytes=health.bytes, silent_since=self.publisher.silent_since,
+            unreceipted=health.unreceipted, delivered=health.delivered, outbox_bytes=health.bytes,
+            silent_since=self.publisher.silent_since,
             alarms=[text for text in (health.volatile, health.set_aside) if text],
             lines={owner.line.id: owner.counters.report() for owner in self.lines},
             meters={

@@ -81,6 +81,10 @@ class Streams:
                 return stream, id_ - before
         return None
 
+    def newest(self, limit: int) -> list[tuple[str, int, int]]:
+        """Return (stream, `id - seq`, highest seq) of the newest streams, oldest first."""
+        return [(stream, before, highest) for stream, (before, highest) in list(self._known.items())[-limit:]]
+
     def forget(self, first_id: int) -> None:
         """Delete the streams that end before the oldest batch, inside the caller's transaction."""
         self._db.execute(

@@ -30,6 +30,11 @@ TEXTS = {
         "{name}：{point} 为 {rate} {unit}，超过上限 {expected} {unit}（高 {percent} %）",
         "{name}: {point} is at {rate} {unit}, above the limit of {expected} {unit} ({percent} % more)",
     ),
+    "strange_times": Text(
+        "采集器 {agent} 的 {readings} 个读数时间不可信（{first} 至 {last}）：已保存，不计入合计。请检查该采集器与本机的时钟",
+        "{readings} readings of agent {agent} have impossible times ({first} to {last}): they are kept and count nowhere. "
+        "Check that agent's clock, and this machine's",
+    ),
 }
 UNKNOWN_CODE = Text("报警 {code}：{point}", "alert {code}: {point}")
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
 
+from ingester import strange_times
 from ingester.alerts import Change, changes, cloud_event, orphans, standing_of
 from ingester.inspection import Inspector
 from ingester.judge import Judge, Rule, Verdict, rules_of
@@ -197,9 +198,9 @@ class _Centre:
             elif event.topic.endswith("/data"):
                 await self.receiver.take(event)
             else:
-                self._note_status(event)
+                await self._note_status(event)
 
-    def _note_status(self, message: Message) -> None:
+    async def _note_status(self, message: Message) -> None:
         agent = self.topics.agent_of(message.topic)
         if agent is None:
             return
@@ -214,6 +215,7 @@ class _Centre:
             if before is None or before.online != status.online:
                 log.info("agent %s is %s", agent, "online" if status.online else "offline")
 
+            await self.receiver.hear(status)
     async def _derive(self) -> None:
         self._idle += 1
         if self._arrived or self._idle >= IDLE_DERIVES:
@@ -238,7 +240,12 @@ class _Centre:
     async def _judge(self) -> None:
         now_ms = self.world.now_ms()
         active, verdicts = await self.reader.run(self._verdicts, now_ms)
-        found = [*changes(active, verdicts, now_ms, self.world.new_id), *orphans(active, self.rules, now_ms)]
+        judged = {key: alert for key, alert in active.items() if key[0] != strange_times.RULE}
+        found = [
+            *changes(judged, verdicts, now_ms, self.world.new_id),
+            *orphans(judged, self.rules, now_ms),
+            *self.receiver.inspector.strange.changes(active, now_ms, self.world.new_id),
+        ]
         for change in found:
             await self.writer.run(self.services.records.save_alert, change.alert)
             await self._tell(change, now_ms)

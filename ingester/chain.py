@@ -45,7 +45,7 @@ class Chain:
             before = NOTHING_BEFORE
         if same is not None and same.prev is not None and same.sha256 != arrived.sha256:
             return f"another batch has the number {batch.seq} of stream {batch.stream}"
-        if before is not None and before.sha256 != batch.prev:
+        if before is not None and before.sha256 != batch.prev and not _is_unknown(before, batch.seq):
             return f"broken chain: batch {batch.seq} of stream {batch.stream} does not follow batch {batch.seq - 1}"
         if after is not None and after.prev is not None and after.prev != arrived.sha256:
             return f"broken chain: batch {batch.seq + 1} of stream {batch.stream} does not follow batch {batch.seq}"
@@ -63,3 +63,8 @@ class Chain:
             else:
                 found[seq] = link
         return found | self._series.links(agent, stream, asked)
+
+
+def _is_unknown(before: Link, seq: int) -> bool:
+    """Whether the batch before was lost together with its hash: the chain is open there."""
+    return seq > 1 and before.prev is None and not before.sha256

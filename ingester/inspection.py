@@ -15,6 +15,8 @@ import msgspec
 
 from ingester.store.contract import Arrived
 from ingester.store.sampling import convertible
+from ingester.strange_times import StrangeTimes, marked
+from ingester.twice import refuse_repeated_keys
 from link.world import Message
 from metering.errors import MalformedBatch
 from metering.expression import POINT
@@ -29,7 +31,11 @@ EARLIEST_MS = 946_684_800_000
 """2000-01-01: what is dated before it was dated by a clock that never was set."""
 AHEAD_MS = 300_000
 """How far in our future a reading may lie."""
-IMPOSSIBLE_TIME = "readings before 2000 or more than 5 min in the future: kept, not counted"
+LONGEST_NAME = 200
+"""Characters of a boot id, a configuration's digest or a hash."""
+IMPOSSIBLE_TIME = "readings before 2000, older than ten years or more than 5 min in the future: kept, not counted"
+_REMEMBERED = 10_000
+"""What was said once, at most; then all of it may be said again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +47,8 @@ class Refused:
     reason: str
     payload: bytes
 
+KEPT_MS = 3650 * 86_400_000
+"""Ten years: the longest that records are kept for. Older readings cannot come from an outbox."""
 
 @dataclass
 class Inspector:
@@ -67,6 +75,7 @@ class Inspector:
             self._check(batch, agent)
         except MalformedBatch as error:
             return None, [Refused(agent, received_ms, str(error.values["reason"]), message.payload)]
+    strange: StrangeTimes = field(default_factory=StrangeTimes)
         refused = self._refused_points(batch)
         reasons = [
             Refused(agent, received_ms, reason, _name(batch))
@@ -74,10 +83,11 @@ class Inspector:
             if self._first_time(agent, reason)
         ]
         used = _without(batch, refused)
-        dated = _dated(used, received_ms)
+        dated = self._dated(used, received_ms)
         if dated is not used and self._first_time(agent, IMPOSSIBLE_TIME):
             reasons.append(Refused(agent, received_ms, IMPOSSIBLE_TIME, _name(batch)))
         self._note_unknown_meters(batch)
+            refuse_repeated_keys(body, batch)
         return Arrived(dated, body, digest(body), received_ms), reasons
 
     def claim(self, sound: Iterable[Arrived]) -> tuple[list[Arrived], list[Refused]]:
@@ -120,11 +130,23 @@ class Inspector:
             wanted = self.units.get(point)
             if owner != batch.agent:
                 refused[point] = f"meter {meter} belongs to agent {owner}"
+        names = (batch.prev, batch.boot, batch.config)
+        if not ID.fullmatch(batch.stream) or any(len(name) > LONGEST_NAME or "\0" in name for name in names):
+            raise MalformedBatch(reason="stream, prev, boot or config is none")
             elif wanted is not None and not convertible(sent_unit, wanted):
                 refused[point] = f"unit {sent_unit} of {point} cannot be converted to {wanted}"
         return refused
 
     def _owner(self, meter: str, agent: str) -> str:
+    def _dated(self, batch: Batch, received_ms: int) -> Batch:
+        """Return the batch with readings at impossible times marked bad."""
+        earliest, latest = _bounds(received_ms)
+        if not batch.t or (batch.t0 + min(batch.t) >= earliest and batch.t0 + max(batch.t) <= latest):
+            return batch
+        qualities, times = marked(batch, earliest, latest)
+        self.strange.note(batch.agent, times, received_ms)
+        return msgspec.structs.replace(batch, q=qualities)
+
         return self.bound.get(meter) or self.owners.get(meter, agent)
 
     def _note_unknown_meters(self, batch: Batch) -> None:
@@ -149,6 +171,8 @@ def _numbers(batch: Batch) -> list[int]:
     for event in batch.events:
         if isinstance(event, Gap):
             numbers += [event.start, event.end or 0, event.missed]
+        if len(self._said) >= _REMEMBERED:
+            self._said.clear()
         elif isinstance(event, Lost | Thinned):
             numbers += [event.from_seq, event.to_seq, event.readings]
         elif isinstance(event, Seal):
@@ -158,16 +182,11 @@ def _numbers(batch: Batch) -> list[int]:
     return numbers
 
 
-def _dated(batch: Batch, received_ms: int) -> Batch:
-    """Return the batch with readings at impossible times marked bad. A clock of ours that is not set judges no future."""
-    latest = received_ms + AHEAD_MS if received_ms >= EARLIEST_MS else LARGEST
-    if not batch.t or (batch.t0 + min(batch.t) >= EARLIEST_MS and batch.t0 + max(batch.t) <= latest):
-        return batch
-    qualities = [
-        q if EARLIEST_MS <= batch.t0 + t <= latest or not Quality(q).counts else int(Quality.BAD)
-        for t, q in zip(batch.t, batch.q, strict=True)
-    ]
-    return msgspec.structs.replace(batch, q=qualities)
+def _bounds(received_ms: int) -> tuple[int, int]:
+    """Return the earliest and the latest time a reading may have. A clock of ours that is not set judges neither."""
+    if received_ms < EARLIEST_MS:
+        return EARLIEST_MS, LARGEST
+    return max(EARLIEST_MS, received_ms - KEPT_MS), received_ms + AHEAD_MS
 
 
 def _without(batch: Batch, refused: Mapping[str, str]) -> Batch:

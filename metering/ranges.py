@@ -52,6 +52,15 @@ class Ranges:
         if first <= last:
             yield first, last
 
+    def within(self, first: int, last: int) -> Iterator[tuple[int, int]]:
+        """Yield the ranges of first..last that are in the set, in order."""
+        at = max(0, bisect_right(self._first, first) - 1)
+        while at < len(self._first) and self._first[at] <= last:
+            low, high = max(self._first[at], first), min(self._last[at], last)
+            if low <= high:
+                yield low, high
+            at += 1
+
     def count(self, first: int, last: int) -> int:
         """Return how many of first..last are in the set."""
         return last - first + 1 - sum(b - a + 1 for a, b in self.missing(first, last)) if last >= first else 0

@@ -204,6 +204,8 @@ class AgentStatus(_Wire, omit_defaults=False, frozen=True, kw_only=True):
 class IngesterStatus(_Wire, omit_defaults=False, frozen=True, kw_only=True):
     """Retained. A new epoch tells agents to resend what has no receipt."""
 
+    delivered: dict[str, list[tuple[int, int]]] = {}
+    """By stream, oldest first: what was receipted and is still in the outbox. A restored ingester asks for it."""
     ingester: str
     epoch: str
     since: int

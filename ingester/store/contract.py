@@ -227,6 +227,10 @@ class SeriesStore(Protocol):
         ...
 
     def owners(self) -> dict[str, str]:
+    def missing(self, agent: str, stream: str, first_seq: int, last_seq: int) -> list[tuple[int, int]]:
+        """Return the ranges of first_seq..last_seq that are not settled."""
+        ...
+
         """Return the agent that first sent each meter."""
         ...
 

@@ -363,6 +363,10 @@ class DuckdbSeries:
         query = "SELECT n, agent, document FROM events WHERE kind = ? AND n > ? ORDER BY n, rowid"
         return [AgentEvent(n, agent, event_of(document)) for n, agent, document in self._ask(query, [kind, after])]
 
+    def missing(self, agent: str, stream: str, first_seq: int, last_seq: int) -> list[tuple[int, int]]:
+        ranges = self._known.settled.get((agent, stream), Ranges())
+        return list(ranges.missing(first_seq, last_seq))
+
     def body(self, agent: str, stream: str, seq: int) -> bytes | None:
         query = "SELECT payload FROM batches WHERE agent = ? AND stream = ? AND seq = ?"
         rows = self._ask(query, [agent, stream, seq])

@@ -17,6 +17,8 @@ def test_ranges_are_a_set_of_numbers(spans: list[tuple[int, int]], first: int, l
     assert 61 not in ranges
     missing = {number for a, b in ranges.missing(first, last) for number in range(a, b + 1)}
     assert missing == set(range(first, last + 1)) - model
+    within = [number for a, b in ranges.within(first, last) for number in range(a, b + 1)]
+    assert within == sorted(set(range(first, last + 1)) & model)
     assert ranges.count(first, last) == len(set(range(first, last + 1)) & model)
 
 

@@ -23,7 +23,7 @@ from agent.line import LineOwner
 from agent.memory import Memory
 from agent.outbox import Outbox, open_outbox
 from agent.publish import Publisher
-from agent.start import begin_gaps, first_events, former_run
+from agent.start import Former, begin_gaps, first_events, former_run
 from agent.status import Reporter, will
 from agent.wiring import Wiring, wire
 from link import control
@@ -133,24 +133,25 @@ class _Agent:
         publisher = Publisher(outbox, broker, world, topics, agent)
         collector = Collector(Origin(settings.agent.site, agent, config, wiring.points), world)
         self = cls(world, outbox, publisher, collector)
-        await self._remember(wiring, config, text)
+        former = await self._remember(wiring, config, text)
         changed = asyncio.Event()
         memory = Memory(box.path.with_name("meters.json"))
         self._lines = [
-            LineOwner(line, world, collector, self._gaps, changed.set, memory, self._resting.set)
+            LineOwner(line, world, collector, self._gaps, changed.set, memory, self._resting.set, former.stands)
             for line in wiring.lines
         ]
         self._reporter = Reporter(agent, config, world, topics, outbox, broker, publisher, self._lines, changed)
         await stack.enter_async_context(control.serve(control_socket(box.path), {"status": self._answer_status}))
         return self
 
-    async def _remember(self, wiring: Wiring, config: str, text: str) -> None:
-        """Tell how the run before ended, and open the gaps that the stop has made."""
+    async def _remember(self, wiring: Wiring, config: str, text: str) -> Former:
+        """Tell how the run before ended, and open the gaps that the stop has made; return what is known of that run."""
         clean = self._outbox.stopped_cleanly
-        former = await former_run(self._outbox, [meter.id for meter in wiring.meters])
+        former = await former_run(self._outbox, {meter.id: meter.interval_ms for meter in wiring.meters})
         now_ms = self._world.now_ms()
         begin_gaps(former, clean, self._world.boot_id, wiring.meters, self._gaps, now_ms, self._world.uptime())
         self._collector.tell(first_events(former, clean, now_ms, config, text))
+        return former
 
     async def _answer_status(self, _: dict[str, Any]) -> dict[str, Any]:
         return await self._reporter.live()

@@ -87,21 +87,21 @@ def _wanted(probe: Probe) -> str:
     return "-" if probe.absent else " | ".join(str(value) for value in probe.among)
 
 
-async def introduced(wire: Wire, meter: Meter, counters: MeterCounters, memory: Memory) -> AsyncIterator[None]:
+async def introduced(wire: Wire, meter: Meter, counters: MeterCounters, memory: Memory) -> AsyncIterator[float]:
     """Read what a meter says of itself, one request a step."""
     told: dict[str, str] = {}
     try:
         places, known = meter.plan.profile.identity, memory.of(meter)
         async for answer in wire.read(meter, places) if places else _nothing():
             _take(told, answer)
-            yield
+            yield 0.0
         async for answer in wire.identify(meter) if known.unanswered < CONTACTS else _nothing():
             _take(told, answer)
             silent = isinstance(answer.error, MeterSilent)
             if silent or known.unanswered:
                 known.unanswered = known.unanswered + 1 if silent else 0
                 memory.save()
-            yield
+            yield 0.0
     except Exception as error:  # noqa: BLE001 - a meter that tells nothing of itself is read all the same
         log.info("meter %s tells nothing of itself: %r", meter.id, error)
     if told:

@@ -14,15 +14,19 @@ PATIENCE_S = 10.0
 
 @dataclass
 class Errand:
-    """Something to do for one meter; `steps` has one request in each of its steps, and raises nothing."""
+    """Something to do for one meter; `steps` has one request in each of its steps, gives how many seconds it may wait
+    for the next, and raises nothing."""
 
     meter: str
     counters: MeterCounters
-    steps: AsyncIterator[None]
+    steps: AsyncIterator[float]
     order: float
     """Smaller ones first: what is oldest."""
     by_s: float = inf
     """By the uptime: from then on it no longer waits for idle time."""
+
+    rests_until_s: float = 0.0
+    """By the uptime."""
 
     @property
     def need_s(self) -> float:
@@ -43,7 +47,9 @@ class Errands:
     def fitting(self, now_s: float, free_s: float) -> Errand | None:
         """Return the errand that may take a step now, with `free_s` until the next slot; none of a silent meter."""
         for errand in self._all:
-            if errand.counters.state == "ok" and (free_s >= errand.need_s or now_s >= errand.by_s):
+            if errand.counters.state != "ok" or now_s < errand.rests_until_s:
+                continue
+            if free_s >= errand.need_s or now_s >= errand.by_s:
                 return errand
         return None
 
@@ -52,6 +58,6 @@ class Errands:
         if errand.by_s <= now_s:
             errand.by_s = now_s + PATIENCE_S
         try:
-            await anext(errand.steps)
+            errand.rests_until_s = now_s + await anext(errand.steps)
         except StopAsyncIteration:
             self._all.remove(errand)

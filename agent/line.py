@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, cast
 
 from agent.answer import Answer, DriverFault, LineDown, Turn, Wire, by_time, refused
-from agent.backfill import filled, hole
+from agent.backfill import Stand, filled, hole, stand
 from agent.breaker import DeadShare
 from agent.contact import decided, introduced, variant_name
 from agent.counters import LineCounters, MeterCounters
@@ -70,15 +70,17 @@ class LineOwner:
         changed: Callable[[], None] = lambda: None,
         memory: Memory | None = None,
         resting: Callable[[], None] = lambda: None,
+        former: Mapping[str, Stand] | None = None,
     ) -> None:
+        """`former` is each meter's last reading in the outbox."""
         self.line = line
-        self._resting = resting
-        """Called when all that was due is read: now is the time to store it."""
+        self._former = former or {}
         self._world = world
         self._sink = sink
         self._gaps = gaps
         self._memory = memory or Memory()
         self._resting = resting
+        """Called when all that was due is read: now is the time to store it."""
         self._under_way: Polled | None = None
         self._worked = False
         """Whether a meter was asked since the line last rested."""
@@ -182,7 +184,7 @@ class LineOwner:
         """Ask a meter for its points and close the slot."""
         if polled.unmet and polled.whole.variants:
             await self._decide(polled)
-        taken: list[int] = []
+        taken: list[Answer] = []
         failed: list[Answer] = []
         try:
             async for answer in self._wire.poll(polled.meter, turn):
@@ -190,7 +192,7 @@ class LineOwner:
                 if answer.error is not None:
                     failed.append(answer)
                 elif self._sink.take(polled.meter, by_time(answer)):  # at once: a kill may come before the next answer
-                    taken.append(answer.measured_ms)
+                    taken.append(answer)
         except Exception as raised:
             if not taken:
                 raise
@@ -198,7 +200,7 @@ class LineOwner:
         if taken:
             if failed:
                 self._sink.take(polled.meter, failed)
-            self._succeed(polled, taken[-1])
+            self._succeed(polled, taken)
         elif failed and failed[0].error is not None:
             self._fail(polled, failed[0].error)
         else:
@@ -212,22 +214,28 @@ class LineOwner:
             log.info("meter %s is the variant %s", polled.whole.id, found)
         polled.counters.variant = found
 
-    def _succeed(self, polled: Polled, measured_ms: int) -> None:
-        now_s, before_ms = self._world.uptime(), polled.counters.last_good_ms
+    def _succeed(self, polled: Polled, taken: Sequence[Answer]) -> None:
+        now_s, before = self._world.uptime(), polled.answers
         if polled.breaker.is_open:
             self._share.answered()
-        gap = polled.succeed(measured_ms, now_s - polled.asked_s)
+        gap = polled.succeed(taken, now_s - polled.asked_s)
         if polled.unmet:
             polled.unmet = False
             steps = introduced(self._wire, polled.meter, polled.counters, self._memory)
             self._errands.add(Errand(polled.meter.id, polled.counters, steps, 0.0, now_s + PATIENCE_S))
         if gap is not None:
-            self._fetch_past(polled, gap, before_ms, measured_ms)
+            self._fetch_past(polled, gap, before)
 
-    def _fetch_past(self, polled: Polled, gap: Gap, before_ms: int | None, measured_ms: int) -> None:
-        missing = hole(gap, before_ms, measured_ms)
-        steps = filled(self._wire, self._sink, self._gaps, polled.meter, polled.counters, missing)
-        self._errands.add(Errand(polled.meter.id, polled.counters, steps, float(gap.start)))
+    def _fetch_past(self, polled: Polled, gap: Gap, before: Sequence[Answer]) -> None:
+        """Have a gap filled that lies between the answers before it, or the run before, and the newest."""
+        begin, end = (
+            stand(polled.meter, before) or self._former.get(polled.meter.id),
+            stand(polled.meter, polled.answers),
+        )
+        if end is not None:
+            missing = hole(gap, begin, end)
+            steps = filled(self._wire, self._sink, self._gaps, polled.meter, polled.counters, missing)
+            self._errands.add(Errand(polled.meter.id, polled.counters, steps, float(gap.start)))
 
     def _fail(self, polled: Polled, error: MeterError) -> None:
         if isinstance(error, MeterSilent):

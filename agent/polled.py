@@ -1,16 +1,17 @@
 """One meter on its line's schedule: its slots, its breaker, and the account of what came of them."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from agent.answer import Answer, DriverFault
 from agent.breaker import FAILURES, Breaker
 from agent.counters import MeterCounters
 from agent.gaps import GapBook
-from agent.slots import Due, Grid, first, following
+from agent.slots import Due, first, following
 from agent.wiring import Meter
 from link.world import World
 from metering.errors import MeterError
+from metering.slots import Grid
 from metering.wire import Gap
 
 log = logging.getLogger(__name__)
@@ -38,6 +39,8 @@ class Polled:
         self.asked_s = 0.0
         self.took_s = 0.0
         """What its newest reading took."""
+        self.answers: Sequence[Answer] = ()
+        """Those of its newest reading."""
         self.unmet = True
         """Whether it is to be asked which device it is."""
         self.stuck = False
@@ -106,14 +109,15 @@ class Polled:
             self._fault = str(fault)
             log.error("%s: fault in the driver", self.meter.id, exc_info=fault.fault)
 
-    def succeed(self, measured_ms: int, took_s: float) -> Gap | None:
-        """Note a slot that was read; return the gap that it ends."""
+    def succeed(self, answers: Sequence[Answer], took_s: float) -> Gap | None:
+        """Note a slot that was read, with what was answered; return the gap that it ends."""
         counters = self.counters
         counters.expected += 1
         counters.read += 1
         if counters.silent_since_ms is not None or counters.last_good_ms is None:
             self._tell_that_it_speaks()
-        counters.last_good_ms = measured_ms
+        counters.last_good_ms = answers[-1].measured_ms
+        self.answers = answers
         self.took_s = took_s
         self.breaker.succeeded()
         return self._gaps.read(self.meter.id, self.due.slot_ms)

@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 
 from agent.answer import Answer, LineDown, Turn, refused
+from agent.backwards import Backwards
 from agent.breaker import backoff_s
 from agent.counters import LineCounters, MeterCounters
 from agent.port import LONGEST_REOPEN_S
@@ -20,6 +21,8 @@ LONGEST_S = 30.0
 """For opening or for what is no polling, should the driver not end its wait itself."""
 SHORTEST_S = 5.0
 """A poll has at least so long, and otherwise three intervals."""
+_TRIES = 3
+"""For one piece of the past."""
 _NOW = Turn()
 
 
@@ -56,7 +59,22 @@ class SessionWire:
         yield await self._answer((), lambda session: session.identify(meter.plan), LONGEST_S)
 
     async def history(self, meter: Meter, from_ms: int, to_ms: int) -> AsyncIterator[Answer]:
-        yield await self._answer((), lambda session: session.history(meter.plan, from_ms, to_ms), LONGEST_S)
+        past, failures = Backwards(from_ms, to_ms), 0
+        while past.piece is not None and failures < _TRIES:
+            answer = await self._recorded(meter, *past.piece)
+            if answer.error is None:
+                past.took(value.at_ms for value in answer.values if value.at_ms is not None)
+                failures = 0
+            else:
+                failures += 1
+            yield answer
+
+    async def _recorded(self, meter: Meter, from_ms: int, to_ms: int) -> Answer:
+        """Ask for a piece of the past; a connection that breaks meanwhile will be there again."""
+        try:
+            return await self._answer((), lambda session: session.history(meter.plan, from_ms, to_ms), LONGEST_S)
+        except LineDown as down:
+            return refused((), self._world.now_ms(), self._world.uptime(), down.error)
 
     async def _answer(
         self,

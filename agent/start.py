@@ -5,17 +5,21 @@ when the agent had been told to stop, `power_loss` when the machine was booted s
 already open keeps its own.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from agent.backfill import Stand
 from agent.gaps import GapBook
 from agent.outbox import Outbox
-from agent.slots import Grid
 from agent.wiring import Meter
 from metering.reading import Quality
+from metering.slots import Grid
 from metering.wire import Batch, ConfigChanged, Event, Gap, Restart
 
 _LOOKED_AT = 600
+"""Batches, and as many more as three intervals of a meter take that is read rarely, but no more than `_MOST_LOOKED_AT`."""
+_MOST_LOOKED_AT = 10_000
+_INTERVALS = 3
 _AT_ONCE = 50
 
 
@@ -27,24 +31,26 @@ class Former:
     config: str = ""
     stopped_ms: int | None = None
     """When it last recorded anything."""
-    last_read: dict[str, int] = field(default_factory=dict)
+    stands: dict[str, Stand] = field(default_factory=dict)
     """meter -> its last reading."""
     open_gaps: dict[str, Gap] = field(default_factory=dict)
 
 
-async def former_run(outbox: Outbox, meters: Iterable[str]) -> Former:
-    """Read the newest batches back until each meter was found, at most 600 of them."""
+async def former_run(outbox: Outbox, intervals_ms: Mapping[str, int]) -> Former:
+    """Read the newest batches back until each meter (with its interval) was found or should have been."""
     former = Former()
-    wanted = set(meters)
+    wanted = dict(intervals_ms)
     before_id: int | None = None
     looked_at = 0
-    while looked_at < _LOOKED_AT and (found := await outbox.newest(_AT_ONCE, before_id)):
+    while wanted and looked_at < _MOST_LOOKED_AT and (found := await outbox.newest(_AT_ONCE, before_id)):
         for _, batch in found:
             _learn(former, batch)
         looked_at += len(found)
-        before_id = found[-1][0]
-        if wanted <= former.last_read.keys():
-            break
+        before_id, oldest = found[-1]
+        back_ms = (former.stopped_ms or oldest.t0) - oldest.t0
+        for meter, interval_ms in list(wanted.items()):
+            if meter in former.stands or (looked_at >= _LOOKED_AT and back_ms > _INTERVALS * interval_ms):
+                del wanted[meter]
     return former
 
 
@@ -54,18 +60,25 @@ def _learn(former: Former, batch: Batch) -> None:
         former.boot, former.config = batch.boot, batch.config
     newest = batch.t0 + max(batch.t, default=0)
     former.stopped_ms = max(former.stopped_ms or newest, newest)
-    for index, (point, _) in enumerate(batch.points):
-        meter = point.split("/")[0]
-        read = [
-            at
-            for at, point_index, quality in zip(batch.t, batch.p, batch.q, strict=True)
-            if point_index == index and quality != Quality.BACKFILLED
-        ]
-        if meter not in former.last_read and read:
-            former.last_read[meter] = batch.t0 + max(read)
+    for meter, found in _stands(batch).items():
+        former.stands.setdefault(meter, found)
     for event in reversed(batch.events):
         if isinstance(event, Gap) and event.meter not in former.open_gaps:
             former.open_gaps[event.meter] = event
+
+
+def _stands(batch: Batch) -> dict[str, Stand]:
+    """Return the last reading of each meter that was polled in a batch."""
+    at_ms: dict[str, int] = {}
+    shown: dict[str, dict[str, float]] = {}
+    for at, index, x, quality in zip(batch.t, batch.p, batch.x, batch.q, strict=True):
+        meter, _, point = batch.points[index][0].partition("/")
+        if quality == Quality.BACKFILLED:
+            continue
+        at_ms[meter] = max(at_ms.get(meter, 0), batch.t0 + at)
+        if x is not None and Quality(quality).counts:
+            shown.setdefault(meter, {})[point] = float(x)
+    return {meter: Stand(at, shown.get(meter, {})) for meter, at in at_ms.items()}
 
 
 def begin_gaps(
@@ -75,7 +88,7 @@ def begin_gaps(
     cause = "stopped" if clean else "crashed" if former.boot == boot else "power_loss"
     for meter in meters:
         grid = Grid(meter.interval_ms, meter.phase_ms)
-        last = former.last_read.get(meter.id)
+        last = former.stands[meter.id].at_ms if meter.id in former.stands else None
         gap = former.open_gaps.get(meter.id)
         if gap is not None and gap.end is None and (last is None or gap.start > last):
             missed = gap.missed + grid.between(former.stopped_ms or gap.start, now_ms)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from agent.backfill import EDGE_MS, LONGEST_BACK_MS, Stand
 from agent.gaps import GapBook
 from agent.line import LineOwner
 from agent.memory import Memory
@@ -79,6 +80,7 @@ class StubMeter:
         self.silent = False
         self.asked: list[str] = []
         self.histories: list[tuple[int, int]] = []
+        self.shown_then = 1.0
 
     def values(self, points: Sequence[str]) -> list[Value]:
         if points and points[0].startswith("history"):
@@ -91,10 +93,9 @@ class StubMeter:
         held = self.holds[point]
         return Value(point, None, text=held) if isinstance(held, str) else Value(point, held)
 
-    @staticmethod
-    def recorded(from_ms: int, to_ms: int) -> list[Value]:
+    def recorded(self, from_ms: int, to_ms: int) -> list[Value]:
         times = range((from_ms // 15_000) * 15_000 - 15_000, to_ms + 15_000, 15_000)
-        found = [Value("energy", at % 1e6, Quality.BACKFILLED, at_ms=at) for at in times]
+        found = [Value("energy", self.shown_then, Quality.BACKFILLED, at_ms=at) for at in times]
         return [*found, *found[:3]]
 
     def wire(self, frame: bytes) -> list[tuple[float, bytes]]:
@@ -139,7 +140,11 @@ def poll(
     """Poll the stub for some seconds; `story` may change it meanwhile: seconds -> what happens then."""
 
     def run(
-        seconds: float, story: dict[float, Callable[[], None]] | None = None, profile: str = "", meter: str = ""
+        seconds: float,
+        story: dict[float, Callable[[], None]] | None = None,
+        profile: str = "",
+        meter: str = "",
+        former: Stand | None = None,
     ) -> tuple[LineOwner, Sink, GapBook]:
         (tmp_path / "stub.yaml").write_text(
             profile or PROFILE.split("variants:")[0] + PROFILE[PROFILE.index("source:") :]
@@ -154,7 +159,10 @@ def poll(
         )
         world.lines["meter:502"] = fakes.Wire(stub.wire)
         sink, gaps = Sink(), GapBook()
-        owner = LineOwner(line, world, sink, gaps, memory=Memory(tmp_path / "meters.json"))
+        memory, known = Memory(tmp_path / "meters.json"), {} if former is None else {"m1": former}
+        if former is not None:
+            gaps.missed("m1", former.at_ms + 1000, "crashed", world.uptime())
+        owner = LineOwner(line, world, sink, gaps, memory=memory, former=known)
 
         async def go() -> None:
             stop = asyncio.Event()
@@ -277,13 +285,36 @@ def test_after_a_gap_the_past_is_fetched_once_and_marked(poll: Any, stub: StubMe
     assert not {at for at, _ in past} & {at for at, _, _, quality in sink.values if quality == Quality.GOOD}
 
 
-def test_at_most_a_day_of_the_past_is_asked_for(poll: Any, stub: StubMeter, world: Any) -> None:
+def test_as_far_back_as_daily_freezes_go_the_past_is_asked_for(poll: Any, stub: StubMeter, world: Any) -> None:
     def jump() -> None:
-        world.elapsed_s += 3 * 86_400
+        world.elapsed_s += 100 * 86_400
 
     poll(120.0, silence(stub, 10.5, 20.5) | {15.2: jump})
     [(from_ms, to_ms)] = stub.histories
-    assert to_ms - from_ms <= 86_400_000
+    assert to_ms - from_ms == LONGEST_BACK_MS == 62 * 86_400_000
+
+
+def test_after_a_stop_of_the_agent_the_past_is_asked_for_from_the_last_stored_reading_on(
+    poll: Any, stub: StubMeter, world: Any
+) -> None:
+    last_ms = world.now_ms() - 3 * 86_400_000
+    _, sink, _ = poll(5.5, former=Stand(last_ms, {"energy": 1.0}))
+    assert stub.histories == [(last_ms, world.now_ms() + 1000)]
+    past = [at for at, _, _, quality in sink.values if quality == Quality.BACKFILLED]
+    assert last_ms < min(past) <= last_ms + 15_000
+    assert len(past) == 3 * 86_400 // 15
+
+
+@pytest.mark.parametrize(("shown", "near"), [(0.9, "begin"), (1.1, "end")])
+def test_near_an_end_of_a_gap_a_counter_that_a_foreign_clock_moved_past_it_is_left_out(
+    shown: float, near: str, poll: Any, stub: StubMeter, world: Any
+) -> None:
+    stub.shown_then = shown
+    last_ms = world.now_ms() - 86_400_000
+    _, sink, _ = poll(5.5, former=Stand(last_ms, {"energy": 1.0}))
+    past = [at for at, _, _, quality in sink.values if quality == Quality.BACKFILLED]
+    ends = min(past) - last_ms, world.now_ms() + 1000 - max(past)
+    assert (ends[0] >= EDGE_MS, ends[1] >= EDGE_MS) == (near == "begin", near == "end")
 
 
 def test_values_the_server_dates_itself_travel_with_their_own_time_and_quality(

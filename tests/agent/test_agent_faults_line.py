@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 
+from agent.backfill import Stand
 from agent.gaps import GapBook
 from agent.line import LineOwner
 from agent.wiring import Wiring
 from drivers.contract import MeterPlan, Value
+from metering.errors import MeterUnreachable
 from metering.reading import Quality
 
 Wired = Callable[..., Wiring]
@@ -156,6 +158,7 @@ class Stub:
         self.reads = reads
         self.opened = 0
         self.closed = 0
+        self.breaks: list[Exception] = []
 
     @asynccontextmanager
     async def open(self, line: Any, world: Any) -> AsyncIterator[Any]:
@@ -172,7 +175,10 @@ class Stub:
         return []
 
     async def history(self, plan: MeterPlan, from_ms: int, to_ms: int) -> Sequence[Value]:
-        return []
+        if self.breaks:
+            raise self.breaks.pop()
+        times = range(-(-from_ms // 60_000) * 60_000, to_ms, 60_000)
+        return [Value("energy", 1.0, at_ms=at) for at in times if at > from_ms][:50]
 
 
 async def well() -> list[Value]:
@@ -265,3 +271,26 @@ def test_f17_a_driver_that_cannot_be_interrupted_holds_up_its_line_and_each_mete
     run(owner, 58.0, in_virtual_time)
     assert sink.marks("m1")[0][0] <= 1002.0 + 3 * 2.0
     assert sink.marks("m2")[0][0] <= 1003.0 + 41.0
+
+
+def test_a_day_of_history_comes_in_pieces_the_newest_first_even_where_the_connection_breaks_meanwhile(
+    session: Any, in_virtual_time: Any, world: Any
+) -> None:
+    owner, sink, stub = session(m1=well, m2=well)
+    stub.breaks = [MeterUnreachable("planted")]
+    line, begin_ms = owner.line, world.now_ms() - 86_400_000
+    gaps = GapBook()
+    gaps.missed("m1", begin_ms + 2000, "stopped", world.uptime())
+    owner = LineOwner(line, world, sink, gaps, former={"m1": Stand(begin_ms)})
+    run(owner, 120.0, in_virtual_time)
+    past = [
+        answer.measured_ms
+        for meter, _, answer in sink.answers
+        for value in answer.values
+        if meter == "m1" and value.quality == Quality.BACKFILLED
+    ]
+    minutes = range(-(-begin_ms // 60_000) * 60_000, world.wall_offset_ms + 2000, 60_000)
+    assert sorted(past) == [at for at in minutes if begin_ms < at]
+    assert max(past) in past[:60]
+    assert all(meter.read == meter.expected for meter in owner.meters.values())
+    assert sum(gap.backfilled for gap in gaps.due(0.0)) == len(past)

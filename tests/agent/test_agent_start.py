@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from agent.answer import Answer
+from agent.backfill import Stand
 from agent.batch import Collector, Origin
 from agent.gaps import GapBook
 from agent.outbox import open_outbox
@@ -41,7 +42,7 @@ async def gap_after(
 ) -> tuple[Former, list[Gap]]:
     book = GapBook()
     async with open_outbox(outbox_settings, world) as outbox:
-        former = await former_run(outbox, ["m1"])
+        former = await former_run(outbox, {"m1": 1000})
     begin_gaps(former, clean, boot, wired().meters, book, now_ms, 0.0)
     book.read("m1", now_ms + 500)
     return former, book.due(0.0)
@@ -75,6 +76,28 @@ async def test_a_gap_that_was_open_goes_on_under_its_own_cause(
     await leave(5, Gap(meter="m1", start=T + 6000, cause="timeout", missed=4))
     _, [gap] = await gap_after(world, wired, outbox_settings, False, "boot-2", T + 20_500)
     assert (gap.start, gap.end, gap.cause, gap.missed) == (T + 6000, T + 21_000, "timeout", 4 + 11)
+
+
+async def test_a_meter_that_is_read_rarely_is_found_behind_many_batches_of_another(
+    world: Any, wired: Any, outbox_settings: Any
+) -> None:
+    wiring = wired(
+        'a: {driver: modbus, tcp: "meter:502"}',
+        """fast: {line: a, profile: profile.yaml, interval: 1 s, unit: 1}
+        slow: {line: a, profile: profile.yaml, interval: 15 min, unit: 2}
+        dead: {line: a, profile: profile.yaml, interval: 1 s, unit: 3}""",
+    )
+    fast, slow, _ = wiring.meters
+    collector = Collector(Origin("demo", "workshop-1", "c0", wiring.points), world)
+    async with open_outbox(outbox_settings, world) as outbox:
+        collector.take(slow, [Answer(T, [Value("energy", 8.5), Value("power", 1.0)])])
+        for second in range(800):
+            collector.take(fast, [Answer(T + second * 1000, [Value("energy", 1.0)])])
+            await outbox.put(collector.drafts())
+        former = await former_run(outbox, {meter.id: meter.interval_ms for meter in wiring.meters})
+    assert former.stands["slow"] == Stand(T, {"energy": 8.5, "power": 1.0})
+    assert former.stands["fast"].at_ms == T + 799_000
+    assert "dead" not in former.stands
 
 
 async def test_the_first_run_of_all_has_no_gap(world: Any, wired: Any, outbox_settings: Any) -> None:

@@ -23,7 +23,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from metering.reading import Quality
-from metering.wire import decode_batch, digest, unpack
+from metering.wire import Gap, decode_batch, digest, unpack
 from settings.places import config_dir
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
@@ -164,7 +164,7 @@ def _outbox(folder: Path) -> dict[str, Any]:
         for batch in batches
         for at, p, x, q in zip(batch.t, batch.p, batch.x, batch.q, strict=True)
     ]
-    gaps = [[g.meter, g.start, g.end, g.cause] for b in batches for g in b.events if g.__class__.__name__ == "Gap"]
+    gaps = [[g.meter, g.start, g.end, g.cause] for b in batches for g in b.events if isinstance(g, Gap)]
     return {
         "outbox": [(stream, seq, digest(body)) for stream, seq, body in bodies], "polled": sorted(readings, key=str),
         "gaps": gaps,

@@ -214,8 +214,8 @@ class _Centre:
             self.agents[agent] = status
             if before is None or before.online != status.online:
                 log.info("agent %s is %s", agent, "online" if status.online else "offline")
-
             await self.receiver.hear(status)
+
     async def _derive(self) -> None:
         self._idle += 1
         if self._arrived or self._idle >= IDLE_DERIVES:

@@ -29,6 +29,8 @@ LARGEST = 2**53
 """Times and numbers beyond this are garbage, and would not fit the store."""
 EARLIEST_MS = 946_684_800_000
 """2000-01-01: what is dated before it was dated by a clock that never was set."""
+KEPT_MS = 3650 * 86_400_000
+"""Ten years: the longest that records are kept for. Older readings cannot come from an outbox."""
 AHEAD_MS = 300_000
 """How far in our future a reading may lie."""
 LONGEST_NAME = 200
@@ -47,8 +49,6 @@ class Refused:
     reason: str
     payload: bytes
 
-KEPT_MS = 3650 * 86_400_000
-"""Ten years: the longest that records are kept for. Older readings cannot come from an outbox."""
 
 @dataclass
 class Inspector:
@@ -61,6 +61,7 @@ class Inspector:
     """The agent of each meter that is bound to one by configuration."""
     owners: dict[str, str]
     """The agent that first sent each meter."""
+    strange: StrangeTimes = field(default_factory=StrangeTimes)
     _said: set[tuple[str, str]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -72,10 +73,10 @@ class Inspector:
         try:
             body = unpack(message.payload)
             batch = decode_batch(body)
+            refuse_repeated_keys(body, batch)
             self._check(batch, agent)
         except MalformedBatch as error:
             return None, [Refused(agent, received_ms, str(error.values["reason"]), message.payload)]
-    strange: StrangeTimes = field(default_factory=StrangeTimes)
         refused = self._refused_points(batch)
         reasons = [
             Refused(agent, received_ms, reason, _name(batch))
@@ -87,7 +88,6 @@ class Inspector:
         if dated is not used and self._first_time(agent, IMPOSSIBLE_TIME):
             reasons.append(Refused(agent, received_ms, IMPOSSIBLE_TIME, _name(batch)))
         self._note_unknown_meters(batch)
-            refuse_repeated_keys(body, batch)
         return Arrived(dated, body, digest(body), received_ms), reasons
 
     def claim(self, sound: Iterable[Arrived]) -> tuple[list[Arrived], list[Refused]]:
@@ -116,10 +116,22 @@ class Inspector:
             raise MalformedBatch(reason=f"from {batch.site}/{batch.agent} on the topic of {self.topics.site}/{agent}")
         if max(_numbers(batch)) >= LARGEST or min(_numbers(batch)) <= -LARGEST:
             raise MalformedBatch(reason="a number beyond 2^53")
+        names = (batch.prev, batch.boot, batch.config)
+        if not ID.fullmatch(batch.stream) or any(len(name) > LONGEST_NAME or "\0" in name for name in names):
+            raise MalformedBatch(reason="stream, prev, boot or config is none")
         wrong = [point for point, _ in batch.points if not POINT.fullmatch(point)]
         wrong += [e.meter for e in batch.events if isinstance(e, Gap) and not ID.fullmatch(e.meter)]
         if wrong:
             raise MalformedBatch(reason=f"{wrong[0][:80]!r} is no point or meter")
+
+    def _dated(self, batch: Batch, received_ms: int) -> Batch:
+        """Return the batch with readings at impossible times marked bad."""
+        earliest, latest = _bounds(received_ms)
+        if not batch.t or (batch.t0 + min(batch.t) >= earliest and batch.t0 + max(batch.t) <= latest):
+            return batch
+        qualities, times = marked(batch, earliest, latest)
+        self.strange.note(batch.agent, times, received_ms)
+        return msgspec.structs.replace(batch, q=qualities)
 
     def _refused_points(self, batch: Batch) -> dict[str, str]:
         """Return the points whose readings are not used, and why."""
@@ -130,23 +142,11 @@ class Inspector:
             wanted = self.units.get(point)
             if owner != batch.agent:
                 refused[point] = f"meter {meter} belongs to agent {owner}"
-        names = (batch.prev, batch.boot, batch.config)
-        if not ID.fullmatch(batch.stream) or any(len(name) > LONGEST_NAME or "\0" in name for name in names):
-            raise MalformedBatch(reason="stream, prev, boot or config is none")
             elif wanted is not None and not convertible(sent_unit, wanted):
                 refused[point] = f"unit {sent_unit} of {point} cannot be converted to {wanted}"
         return refused
 
     def _owner(self, meter: str, agent: str) -> str:
-    def _dated(self, batch: Batch, received_ms: int) -> Batch:
-        """Return the batch with readings at impossible times marked bad."""
-        earliest, latest = _bounds(received_ms)
-        if not batch.t or (batch.t0 + min(batch.t) >= earliest and batch.t0 + max(batch.t) <= latest):
-            return batch
-        qualities, times = marked(batch, earliest, latest)
-        self.strange.note(batch.agent, times, received_ms)
-        return msgspec.structs.replace(batch, q=qualities)
-
         return self.bound.get(meter) or self.owners.get(meter, agent)
 
     def _note_unknown_meters(self, batch: Batch) -> None:
@@ -157,6 +157,8 @@ class Inspector:
 
     def _first_time(self, agent: str, said: str) -> bool:
         new = (agent, said) not in self._said
+        if len(self._said) >= _REMEMBERED:
+            self._said.clear()
         self._said.add((agent, said))
         return new
 
@@ -171,8 +173,6 @@ def _numbers(batch: Batch) -> list[int]:
     for event in batch.events:
         if isinstance(event, Gap):
             numbers += [event.start, event.end or 0, event.missed]
-        if len(self._said) >= _REMEMBERED:
-            self._said.clear()
         elif isinstance(event, Lost | Thinned):
             numbers += [event.from_seq, event.to_seq, event.readings]
         elif isinstance(event, Seal):

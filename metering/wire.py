@@ -190,6 +190,8 @@ class AgentStatus(_Wire, omit_defaults=False, frozen=True, kw_only=True):
     last_seq: int = 0
     unreceipted: int = 0
     """Batches in the outbox without a receipt."""
+    delivered: dict[str, list[tuple[int, int]]] = {}
+    """By stream, oldest first: what was receipted and is still in the outbox. A restored ingester asks for it."""
     outbox_bytes: int = 0
     silent_since: int | None = None
     """Since when the ingester has given no receipt for what waits."""
@@ -204,8 +206,6 @@ class AgentStatus(_Wire, omit_defaults=False, frozen=True, kw_only=True):
 class IngesterStatus(_Wire, omit_defaults=False, frozen=True, kw_only=True):
     """Retained. A new epoch tells agents to resend what has no receipt."""
 
-    delivered: dict[str, list[tuple[int, int]]] = {}
-    """By stream, oldest first: what was receipted and is still in the outbox. A restored ingester asks for it."""
     ingester: str
     epoch: str
     since: int

@@ -222,15 +222,15 @@ class SeriesStore(Protocol):
 
     def settled(self, agent: str, stream: str) -> Settled: ...
 
+    def missing(self, agent: str, stream: str, first_seq: int, last_seq: int) -> list[tuple[int, int]]:
+        """Return the ranges of first_seq..last_seq that are not settled."""
+        ...
+
     def links(self, agent: str, stream: str, seqs: Sequence[int]) -> dict[int, Link]:
         """Return the hashes of those of these batches that are known."""
         ...
 
     def owners(self) -> dict[str, str]:
-    def missing(self, agent: str, stream: str, first_seq: int, last_seq: int) -> list[tuple[int, int]]:
-        """Return the ranges of first_seq..last_seq that are not settled."""
-        ...
-
         """Return the agent that first sent each meter."""
         ...
 

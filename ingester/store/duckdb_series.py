@@ -346,6 +346,10 @@ class DuckdbSeries:
         ranges = self._known.settled.get((agent, stream), Ranges())
         return Settled(ranges.through, ranges.beyond(NEWEST_BEYOND))
 
+    def missing(self, agent: str, stream: str, first_seq: int, last_seq: int) -> list[tuple[int, int]]:
+        ranges = self._known.settled.get((agent, stream), Ranges())
+        return list(ranges.missing(first_seq, last_seq))
+
     def links(self, agent: str, stream: str, seqs: Sequence[int]) -> dict[int, Link]:
         ranges = self._known.settled.get((agent, stream), Ranges())
         asked = [seq for seq in seqs if seq in ranges]
@@ -362,10 +366,6 @@ class DuckdbSeries:
     def events(self, kind: str, after: int = 0) -> list[AgentEvent]:
         query = "SELECT n, agent, document FROM events WHERE kind = ? AND n > ? ORDER BY n, rowid"
         return [AgentEvent(n, agent, event_of(document)) for n, agent, document in self._ask(query, [kind, after])]
-
-    def missing(self, agent: str, stream: str, first_seq: int, last_seq: int) -> list[tuple[int, int]]:
-        ranges = self._known.settled.get((agent, stream), Ranges())
-        return list(ranges.missing(first_seq, last_seq))
 
     def body(self, agent: str, stream: str, seq: int) -> bytes | None:
         query = "SELECT payload FROM batches WHERE agent = ? AND stream = ? AND seq = ?"

@@ -12,6 +12,7 @@ import asyncio
 import hashlib
 import json
 import logging
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, Protocol
@@ -25,10 +26,12 @@ from agent.outbox import Outbox, open_outbox
 from agent.publish import Publisher
 from agent.start import Former, begin_gaps, first_events, former_run
 from agent.status import Reporter, will
-from agent.wiring import Wiring, wire
+from agent.tally import announcement
+from agent.wiring import Meter, Wiring, wire
 from link import control
 from link.notify import Watchdog
 from link.world import BrokerAddress, World
+from metering.slots import Grid
 from metering.wire import Topics
 from settings.agent import AgentSettings
 from settings.document import Document
@@ -40,6 +43,8 @@ GATHER_S = 0.003
 LONGEST_GATHER_S = 0.25
 """A line that does not rest is not waited for any longer."""
 TIDY_S = 60.0
+ANNOUNCED_EVERY_S = 86_400.0
+"""The ingester learns of the slots again, should the first word of them have been lost."""
 GOODBYE_S = 3.0
 LAST_READ_S = 1.5
 """Longest wait for reads under way when told to stop."""
@@ -115,6 +120,8 @@ class _Agent:
         """Set when a line has read what was due."""
         self._gaps = GapBook()
         self._lines: list[LineOwner] = []
+        self._meters: Sequence[Meter] = ()
+        self._since_ms = 0
         self._reporter: Reporter
 
     @classmethod
@@ -133,6 +140,7 @@ class _Agent:
         publisher = Publisher(outbox, broker, world, topics, agent)
         collector = Collector(Origin(settings.agent.site, agent, config, wiring.points), world)
         self = cls(world, outbox, publisher, collector)
+        self._meters = tuple(wiring.meters)
         former = await self._remember(wiring, config, text)
         changed = asyncio.Event()
         memory = Memory(box.path.with_name("meters.json"))
@@ -140,7 +148,9 @@ class _Agent:
             LineOwner(line, world, collector, self._gaps, changed.set, memory, self._resting.set, former.stands)
             for line in wiring.lines
         ]
-        self._reporter = Reporter(agent, config, world, topics, outbox, broker, publisher, self._lines, changed)
+        self._reporter = Reporter(
+            agent, config, world, topics, outbox, broker, publisher, self._lines, self._gaps, changed
+        )
         await stack.enter_async_context(control.serve(control_socket(box.path), {"status": self._answer_status}))
         return self
 
@@ -148,10 +158,22 @@ class _Agent:
         """Tell how the run before ended, and open the gaps that the stop has made; return what is known of that run."""
         clean = self._outbox.stopped_cleanly
         former = await former_run(self._outbox, {meter.id: meter.interval_ms for meter in wiring.meters})
-        now_ms = self._world.now_ms()
+        now_ms = self._since_ms = self._world.now_ms()
+        for meter in self._meters:
+            self._gaps.follow(meter.id, Grid(meter.interval_ms, meter.phase_ms))
         begin_gaps(former, clean, self._world.boot_id, wiring.meters, self._gaps, now_ms, self._world.uptime())
         self._collector.tell(first_events(former, clean, now_ms, config, text))
+        self._announce(now_ms)
         return former
+
+    def _announce(self, now_ms: int) -> None:
+        """Tell which meters are read, and when."""
+        self._collector.tell(announcement(self._meters, self._world.boot_id, self._since_ms, now_ms))
+
+    async def _announce_daily(self) -> None:
+        while True:
+            await self._world.sleep(ANNOUNCED_EVERY_S)
+            self._announce(self._world.now_ms())
 
     async def _answer_status(self, _: dict[str, Any]) -> dict[str, Any]:
         return await self._reporter.live()
@@ -165,6 +187,7 @@ class _Agent:
                 tasks.create_task(self._store_when_resting(), name="store"),
                 tasks.create_task(self._look_on(watchdog), name="look"),
                 tasks.create_task(self._tidy(), name="tidy"),
+                tasks.create_task(self._announce_daily(), name="announce"),
             ]
             if watchdog is not None:
                 others.append(tasks.create_task(watchdog.run(), name="watchdog"))

@@ -99,6 +99,7 @@ async def filled(
                 if not sink.take(meter, [part]):
                     return
             count += len(values)
+            gaps.fetched(missing.gap, [value.at_ms for value in values if value.at_ms is not None])
             counters.backfilled += len(values)
             if count >= MOST_VALUES:
                 break

@@ -6,23 +6,7 @@ succession would not say what the meter showed in between.
 
 from dataclasses import dataclass
 
-
-@dataclass(frozen=True, slots=True)
-class Grid:
-    """The slots `phase_ms + n * interval_ms` of the wall clock, Unix ms."""
-
-    interval_ms: int
-    phase_ms: int = 0
-
-    def after(self, wall_ms: int) -> int:
-        """Return the first slot later than `wall_ms`."""
-        return wall_ms + self.interval_ms - (wall_ms - self.phase_ms) % self.interval_ms
-
-    def between(self, slot_ms: int, wall_ms: int) -> int:
-        """Return how many slots lie after `slot_ms` and at or before `wall_ms`."""
-        if wall_ms <= slot_ms:
-            return 0
-        return (wall_ms - self.phase_ms) // self.interval_ms - (slot_ms - self.phase_ms) // self.interval_ms
+from metering.slots import Grid
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from agent.gaps import GapBook
 from agent.line import LineOwner
 from agent.outbox import Outbox
 from agent.publish import BACKLOG_PER_S, Publisher
@@ -40,6 +41,7 @@ class Reporter:
     broker: Broker
     publisher: Publisher
     lines: list[LineOwner]
+    gaps: GapBook
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when something changed that should not wait 5 s."""
 
@@ -70,7 +72,7 @@ class Reporter:
             alarms=[text for text in (health.volatile, health.set_aside) if text],
             lines={owner.line.id: owner.counters.report() for owner in self.lines},
             meters={
-                meter: counters.report() | {"line": owner.line.id}
+                meter: counters.report() | {"line": owner.line.id} | self.gaps.slots(meter, self.world.now_ms())
                 for owner in self.lines for meter, counters in owner.meters.items()
             },
         )  # fmt: skip

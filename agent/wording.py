@@ -87,17 +87,21 @@ def _line_health(name: str, line: Mapping[str, Any]) -> Text:
     used = f"{line.get('utilisation', 0):.0%}"
     cycle, opened, overruns = f"{line.get('cycle_s', 0):.2f} s", line.get("opened", 0), line.get("overruns", 0)
     problem = f": {line['problem']}" if line.get("problem") else ""
+    anew = line.get("resubscribed", 0)
+    again = Text(f"，订阅重建 {anew} 次", f", {anew} subscriptions built anew") if anew else Text("", "")
     return Text(
         f"线路 {name}：{'已打开' if line['state'] == 'open' else '未打开'}，占用 {used}，读一遍 {cycle}，"
-        f"打开过 {opened} 次，来不及 {overruns} 次，过期报文 {line.get('stale_frames', 0)}{problem}",
+        f"打开过 {opened} 次，来不及 {overruns} 次，过期报文 {line.get('stale_frames', 0)}{again.zh}{problem}",
         f"line {name}: {line['state']}, {used} busy, {cycle} a cycle, opened {opened} times, {overruns} overruns,"
-        f" {line.get('stale_frames', 0)} stale frames{problem}",
+        f" {line.get('stale_frames', 0)} stale frames{again.en}{problem}",
     )
 
 
 def _meter_health(name: str, meter: Mapping[str, Any]) -> list[Text]:
     """Return what a meter's status says: how it is, its counts, and what was found out about it."""
     texts = [_meter(name, meter)]
+    if slots := meter.get("slots"):
+        texts.append(_slots(slots))
     texts.append(_counts(meter))
     if meter.get("identity") or meter.get("variant"):
         found = ({"variant": meter["variant"]} if meter.get("variant") else {}) | meter.get("identity", {})
@@ -111,11 +115,33 @@ def _meter_health(name: str, meter: Mapping[str, Any]) -> list[Text]:
                 f"    serial number was {before}, is {now}: meter replaced?",
             )
         )
+    if meter.get("unlike"):
+        zh, en = meter["unlike"]["zh"], meter["unlike"]["en"]
+        texts.append(Text(f"    警告：{zh}", f"    warning: {en}"))
     for point, why in meter.get("forbidden", {}).items():
         texts.append(
             Text(f"    {point} 被仪表拒绝，不再询问：{why}", f"    {point} is refused, no longer asked for: {why}")
         )
     return [Text(fold(text.zh), fold(text.en)) for text in texts]
+
+
+def _slots(slots: Mapping[str, Any]) -> Text:
+    """Return "59 of 60" of this hour and since the agent counts, with the causes."""
+    hour, since = slots["hour"], clock(slots["from"])
+    now, whole = _of(hour), _of(slots)
+    return Text(f"    本小时{now.zh}；自 {since} 起{whole.zh}", f"    this hour {now.en}; since {since} {whole.en}")
+
+
+def _of(slots: Mapping[str, Any]) -> Text:
+    there, expected = slots["read"] + slots["backfilled"], slots["expected"]
+    causes = [(_CAUSES.get(cause, Text(cause, cause.replace("_", " "))), n) for cause, n in slots["missed"].items()]
+    if slots["backfilled"]:
+        causes.append((_KEPT["backfilled"], slots["backfilled"]))
+    zh, en = "、".join(f"{word.zh} {n}" for word, n in causes), ", ".join(f"{word.en} {n}" for word, n in causes)
+    return Text(
+        f"应读 {expected} 次，已读 {there} 次" + (f"（{zh}）" if zh else ""),
+        f"{there} of {expected}" + (f" ({en})" if en else ""),
+    )
 
 
 def _counts(meter: Mapping[str, Any]) -> Text:
@@ -140,6 +166,14 @@ _CAUSES = {
     "unreachable": Text("不可达", "unreachable"),
     "variant": Text("型式不明", "unknown variant"),
     "error": Text("驱动故障", "driver fault"),
+    "breaker": Text("暂停探询", "paused, probing"),
+    "overrun": Text("来不及轮询", "line too slow"),
+    "line_busy": Text("总线被占用", "line in use"),
+    "no_room": Text("无处存放", "no room"),
+    "stopped": Text("采集端停止", "agent stopped"),
+    "crashed": Text("采集端崩溃", "agent crashed"),
+    "power_loss": Text("断电", "power loss"),
+    "clock": Text("时钟被调整", "clock set"),
 }
 _KEPT = {
     "stale": Text("过期报文", "stale frames"),

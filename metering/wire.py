@@ -10,7 +10,7 @@ All times are Unix milliseconds UTC.
 import hashlib
 import re
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 import zstandard
@@ -125,7 +125,21 @@ class Seal(_Wire, tag_field="kind", tag="seal", frozen=True, kw_only=True):
     """Ed25519, hex."""
 
 
-Event = Gap | Lost | Thinned | Restart | ClockStep | ConfigChanged | Exchange | Key | Seal
+class Slots(_Wire, tag_field="kind", tag="slots", frozen=True, kw_only=True):
+    """Which meters a run of the agent reads, and when. Told at its start and once a day, so that a loss of batches loses no slot.
+
+    What a run tells of one `since` adds up; a meter that it does not name is not read any more.
+    """
+
+    at: int
+    since: int
+    """When the run began."""
+    boot: str
+    meters: dict[str, tuple[Annotated[int, msgspec.Meta(gt=0, lt=2**53)], Annotated[int, msgspec.Meta(ge=0, lt=2**53)]]]
+    """Interval and phase, ms: a meter is read at phase + n * interval of the wall clock (Unix ms)."""
+
+
+Event = Gap | Lost | Thinned | Restart | ClockStep | ConfigChanged | Exchange | Key | Seal | Slots
 
 
 class Batch(_Wire, omit_defaults=False, frozen=True, kw_only=True):

@@ -1,7 +1,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.slots import Due, Grid, first, following
+from agent.slots import Due, first, following
+from metering.slots import Grid
 
 GRIDS = st.builds(
     lambda interval, share: Grid(interval, share % interval), st.integers(100, 86_400_000), st.integers(0, 86_400_000)

@@ -28,7 +28,8 @@ _SHORTEST_HOLD_S = 2.0
 _HOLD_TIMEOUTS = 3
 _SHORTEST_PATIENCE_S = 0.1
 _PATIENCE = 5
-"""A device that does not know a request may not answer it at all: so many times what its replies take is waited for it."""
+"""A device that does not know a request may not answer it at all: so many times what its replies take is waited for it, as
+far as that is known."""
 _NOW = Turn()
 
 
@@ -86,7 +87,8 @@ class ExchangeWire:
             yield answer
 
     async def identify(self, meter: Meter) -> AsyncIterator[Answer]:
-        patience = Turn(patience_s=max(_SHORTEST_PATIENCE_S, _PATIENCE * self.meters[meter.id].typical_s))
+        typical_s = self.meters[meter.id].typical_s
+        patience = Turn(patience_s=max(_SHORTEST_PATIENCE_S, _PATIENCE * typical_s) if typical_s else None)
         async for answer in self._each(meter, self._driver.identify(self._settings, meter.plan), patience):
             yield answer
 

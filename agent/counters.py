@@ -6,6 +6,7 @@ from itertools import islice
 from typing import Any
 
 from metering.errors import MeterError, MeterRefused
+from metering.text import Text
 
 _ROUND_TRIPS = 64
 _NAMED = 5
@@ -49,6 +50,8 @@ class MeterCounters:
     """Which edition of its model it was found to be."""
     replaced: tuple[str, str] | None = None
     """The serial numbers before and since, where it changed between two contacts."""
+    unlike: Text | None = None
+    """What was read at first contact and does not fit its model."""
     backfilled: int = 0
     """Values of the past that were asked for after a gap."""
     round_trips_ms: deque[float] = field(default_factory=lambda: deque(maxlen=_ROUND_TRIPS))
@@ -94,6 +97,7 @@ class MeterCounters:
         found: dict[str, Any] = {
             "forbidden": dict(self.forbidden), "identity": dict(self.identity), "variant": self.variant,
             "replaced": list(self.replaced) if self.replaced else None,
+            "unlike": {"zh": self.unlike.zh, "en": self.unlike.en} if self.unlike else None,
         }  # fmt: skip
         return {name: value for name, value in found.items() if value}
 
@@ -121,6 +125,8 @@ class LineCounters:
     """What reading each meter once takes, by the newest reading of each."""
     utilisation: float = 0.0
     """Share of the last minute or so that a request was under way, 0 to 1."""
+    resubscribed: int = 0
+    """How often what a server tells by itself went quiet and was set up anew."""
     problem: str = ""
 
     def report(self) -> dict[str, Any]:
@@ -128,6 +134,6 @@ class LineCounters:
             "state": "open" if self.open else "closed", "opened": self.opened, "stale_bytes": self.stale,
             "stale_frames": self.stale_frames, "echo_faults": self.echo_faults, "busy_s": round(self.busy_s, 3),
             "dead_s": round(self.dead_s, 3), "overruns": self.overruns, "cycle_s": round(self.cycle_s, 3),
-            "utilisation": round(self.utilisation, 4),
+            "utilisation": round(self.utilisation, 4), "resubscribed": self.resubscribed,
         }  # fmt: skip
         return found | ({"problem": self.problem} if self.problem else {})

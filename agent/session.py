@@ -36,6 +36,8 @@ class SessionWire:
         self._stack: AsyncExitStack | None = None
         self._session: Session | None = None
         self._failures = 0
+        self._resubscribed = 0
+        """By the sessions before."""
         self._reopen_at_s = 0.0
         self._problem: MeterError = MeterUnreachable()
         self.counters = LineCounters()
@@ -95,6 +97,7 @@ class SessionWire:
             return refused(points, measured_ms, sent_s, error)
         finally:
             self.counters.busy_s += self._world.uptime() - sent_s
+            self.counters.resubscribed = self._resubscribed + session.resubscribed
         return Answer(measured_ms, values, (self._world.uptime() - sent_s) * 1000, asked_s=sent_s)
 
     async def _open(self) -> Session:
@@ -113,6 +116,7 @@ class SessionWire:
             self.counters.problem = str(error)
             raise LineDown(error) from caught
         self._stack, self._session = stack, session
+        self._resubscribed = self.counters.resubscribed
         self._failures = 0
         self.counters.open = True
         self.counters.opened += 1

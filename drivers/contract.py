@@ -199,6 +199,11 @@ class Surroundings(Protocol):
 class Session(Protocol):
     """A connection the protocol's library owns. After any MeterUnreachable it is closed and opened anew."""
 
+    @property
+    def resubscribed(self) -> int:
+        """How often what the server tells by itself went quiet and was set up anew."""
+        ...
+
     async def read(self, plan: MeterPlan) -> Sequence[Value]:
         """Read all points of one meter in as few requests as the server takes.
 

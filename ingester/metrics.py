@@ -27,7 +27,10 @@ KINDS = {
     "tanbiao_meter_last_good_time_seconds": ("gauge", "When a meter was last read, Unix seconds."),
     "tanbiao_line_utilisation": ("gauge", "Share of the last minute that a request was under way, 0 to 1."),
     "tanbiao_line_cycle_seconds": ("gauge", "What reading each meter of a line once takes."),
-    "tanbiao_line_events_total": ("counter", "Of a line since its agent started: opened, overruns, stale frames."),
+    "tanbiao_line_events_total": (
+        "counter",
+        "Of a line since its agent started: opened, overruns, stale frames, resubscribed.",
+    ),
     "tanbiao_reading_time_seconds": ("gauge", "When a point was last read, Unix seconds."),
     "tanbiao_source_emission_today_tonnes": ("gauge", "Tonnes of CO2 since midnight of the site."),
     "tanbiao_source_emission_rate_kg_per_hour": ("gauge", "Kilograms of CO2 an hour over the last minutes."),
@@ -119,7 +122,7 @@ def _of_meter(labels: dict[str, str], facts: Mapping[str, Any]) -> Iterator[Samp
 def _of_line(labels: dict[str, str], facts: Mapping[str, Any]) -> Iterator[Sample]:
     yield "tanbiao_line_utilisation", labels, _number(facts.get("utilisation"))
     yield "tanbiao_line_cycle_seconds", labels, _number(facts.get("cycle_s"))
-    for event in ("opened", "overruns", "stale_frames"):
+    for event in ("opened", "overruns", "stale_frames", "resubscribed"):
         yield "tanbiao_line_events_total", {**labels, "event": event}, _number(facts.get(event))
 
 

@@ -63,6 +63,10 @@ class OpcUaSession:
         readings.add(asked_ms, values)
         return [*readings.told(told), *values]
 
+    @property
+    def resubscribed(self) -> int:
+        return self._subscription.rebuilt if self._subscription is not None else 0
+
     async def identify(self, plan: MeterPlan) -> Sequence[Value]:
         places = [target(name, place) for name, place in plan.profile.identity.items()]
         nodes = [standard_node(number) for number in _BUILD_INFO.values()]

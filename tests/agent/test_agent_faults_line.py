@@ -153,6 +153,7 @@ class Stub:
 
     name = "stub"
     line_model = meter_model = SimpleNamespace
+    resubscribed = 0
 
     def __init__(self, reads: dict[str, Callable[[], Any]]) -> None:
         self.reads = reads
@@ -163,6 +164,7 @@ class Stub:
     @asynccontextmanager
     async def open(self, line: Any, world: Any) -> AsyncIterator[Any]:
         self.opened += 1
+        self.resubscribed = 0
         try:
             yield self
         finally:
@@ -294,3 +296,18 @@ def test_a_day_of_history_comes_in_pieces_the_newest_first_even_where_the_connec
     assert max(past) in past[:60]
     assert all(meter.read == meter.expected for meter in owner.meters.values())
     assert sum(gap.backfilled for gap in gaps.due(0.0)) == len(past)
+
+
+def test_what_a_server_told_anew_is_counted_over_its_sessions(session: Any, in_virtual_time: Any) -> None:
+    reads = iter(range(1000))
+
+    async def told_anew() -> list[Value]:
+        if next(reads) == 3:
+            raise MeterUnreachable("planted")
+        stub.resubscribed += 1
+        return await well()
+
+    owner, _, stub = session(m1=told_anew, m2=well)
+    run(owner, 21.0, in_virtual_time)
+    assert stub.opened == 2
+    assert owner.counters.report()["resubscribed"] == 3 + stub.resubscribed

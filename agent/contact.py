@@ -1,8 +1,9 @@
 """First contact with a meter: which edition of its model it is, and what it says of itself.
 
 Where a profile has variants and none is set, their probes are read before anything else, and only the one variant that fits
-is used; until it is known no value is delivered. The identity (serial number, maker, firmware) is read in the line's idle time.
-Both are done again after a silence, because a meter may have been replaced in it.
+is used; until it is known no value is delivered. The identity (serial number, maker, firmware) is read in the line's idle time, and
+so are the probes of the model itself: one that was read and does not fit is told, and the values go on.
+All this is done again after a silence, because a meter may have been replaced in it.
 """
 
 import logging
@@ -77,6 +78,36 @@ def _found(profile: Profile, found: Mapping[str, Mapping[str, float | str | None
     )
 
 
+async def likened(wire: Wire, meter: Meter, counters: MeterCounters) -> AsyncIterator[float]:
+    """Read what tells that a meter is of its model, one request a step."""
+    profile = meter.plan.profile
+    found: dict[str, float | str] = {}
+    try:
+        for at, probe in profile.probe.items():
+            async for answer in wire.read(meter, {at: probe}):
+                for told in map(_shown, answer.values):
+                    if told is not None:
+                        found[at] = told
+                yield 0.0
+    except Exception as error:  # noqa: BLE001 - a meter whose probes cannot be read is read all the same
+        log.info("meter %s: the probes of its model cannot be read: %r", meter.id, error)
+    unlike = _unlike(profile, found)
+    if unlike is not None and unlike != counters.unlike:
+        log.warning("meter %s: %s", meter.id, unlike.en)
+    if found:
+        counters.unlike = unlike
+
+
+def _unlike(profile: Profile, found: Mapping[str, float | str]) -> Text | None:
+    """Return what was read and does not fit the model, if anything."""
+    wrong = {at: probe for at, probe in profile.probe.items() if at in found and not probe.fits(found[at])}
+    if not wrong:
+        return None
+    zh = "；".join(f"{at} 读到 {_said(found[at])}，应为 {_expected(probe).zh}" for at, probe in wrong.items())
+    en = "; ".join(f"{at} read {_said(found[at])}, expected {_expected(probe).en}" for at, probe in wrong.items())
+    return Text(f"不像 {profile.model}：{zh}", f"this does not look like a {profile.model}: {en}")
+
+
 def _said(found: float | str | None) -> str:
     return "-" if found is None else f"{found:g}" if isinstance(found, float) else str(found)
 
@@ -85,6 +116,13 @@ def _wanted(probe: Probe) -> str:
     if probe.within is not None:
         return f"[{probe.within[0]}..{probe.within[1]}]"
     return "-" if probe.absent else " | ".join(str(value) for value in probe.among)
+
+
+def _expected(probe: Probe) -> Text:
+    if probe.absent:
+        return Text("没有此项", "no such place")
+    wanted = _wanted(probe) if probe.within is None else f"{probe.within[0]}..{probe.within[1]}"
+    return Text(wanted, wanted)
 
 
 async def introduced(wire: Wire, meter: Meter, counters: MeterCounters, memory: Memory) -> AsyncIterator[float]:

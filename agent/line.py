@@ -14,7 +14,7 @@ from typing import Protocol, cast
 from agent.answer import Answer, DriverFault, LineDown, Turn, Wire, by_time, refused
 from agent.backfill import Stand, filled, hole, stand
 from agent.breaker import DeadShare
-from agent.contact import decided, introduced, variant_name
+from agent.contact import decided, introduced, likened, variant_name
 from agent.counters import LineCounters, MeterCounters
 from agent.errands import PATIENCE_S, Errand, Errands
 from agent.exchange import ExchangeWire
@@ -222,6 +222,8 @@ class LineOwner:
         if polled.unmet:
             polled.unmet = False
             steps = introduced(self._wire, polled.meter, polled.counters, self._memory)
+            self._errands.add(Errand(polled.meter.id, polled.counters, steps, 0.0, now_s + PATIENCE_S))
+            steps = likened(self._wire, polled.meter, polled.counters)
             self._errands.add(Errand(polled.meter.id, polled.counters, steps, 0.0, now_s + PATIENCE_S))
         if gap is not None:
             self._fetch_past(polled, gap, before)

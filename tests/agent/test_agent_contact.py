@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from agent.backfill import EDGE_MS, LONGEST_BACK_MS, Stand
+from agent.exchange import ExchangeWire
 from agent.gaps import GapBook
 from agent.line import LineOwner
 from agent.memory import Memory
@@ -223,6 +224,60 @@ def test_a_meter_that_keeps_silent_about_itself_is_not_asked_so_again(
     stub.wire = heard  # type: ignore[method-assign]
     poll(5.5)
     assert "maker,firmware" not in stub.asked
+
+
+def test_a_slow_meter_has_the_time_of_its_line_to_say_who_it_is(
+    stub: StubMeter, wired: Wired, world: Any, fakes: Any, in_virtual_time: Any, tmp_path: Path
+) -> None:
+    stub.holds |= {"maker": "Acme", "firmware": "1"}
+    world.lines["meter:502"] = fakes.Wire(lambda frame: [(1.5, frame)])
+    line = wired().lines[0]
+    settings = ExchangeLine.model_validate({"driver": "stub", "tcp": "meter:502", "timeout": "2 s"})
+    never_read = ExchangeWire(line, stub, settings, world)  # type: ignore[arg-type]
+
+    async def asked() -> list[Any]:
+        return [answer async for answer in never_read.identify(line.meters[0])]
+
+    [answer] = in_virtual_time(asked())
+    assert [value.text for value in answer.values] == ["Acme", "1"]
+
+
+PROBED = """probe:
+  voltage: {address: 50, within: [80, 300]}
+  code: {address: 60, among: [1, 2]}
+  extra: {address: 70, absent: true}
+"""
+
+
+def probed() -> str:
+    return PROFILE.split("identity:")[0] + PROBED + PROFILE[PROFILE.index("source:") :]
+
+
+def test_a_meter_that_is_not_of_its_model_says_so_once_and_is_read_all_the_same(
+    poll: Any, stub: StubMeter, caplog: Any
+) -> None:
+    stub.holds |= {"voltage": 12.3, "code": 2.0, "extra": 4.0}
+    owner, sink, _ = poll(60.0, silence(stub, 20.5, 30.5), profile=probed())
+    unlike = owner.meters["m1"].report()["unlike"]
+    assert unlike["en"] == (
+        "this does not look like a y: voltage read 12.3, expected 80..300; extra read 4, expected no such place"
+    )
+    assert unlike["zh"] == "不像 y：voltage 读到 12.3，应为 80..300；extra 读到 4，应为 没有此项"
+    assert sum("does not look like" in record.message for record in caplog.records) == 1
+    assert sum(asked == "voltage" for asked in stub.asked) == 2, "it may have been exchanged in the silence"
+    assert owner.meters["m1"].state == "ok"
+    assert {point for _, point, value, _ in sink.values if value is not None} == {"energy", "power"}
+
+
+def test_a_meter_of_its_model_is_not_told_of_and_a_probe_without_an_answer_tells_nothing(
+    poll: Any, stub: StubMeter
+) -> None:
+    stub.holds["code"] = 1.0
+    owner, _, _ = poll(20.0, profile=probed())
+    assert "unlike" not in owner.meters["m1"].report()
+    del stub.holds["voltage"]
+    owner, _, _ = poll(20.0, profile=probed())
+    assert "unlike" not in owner.meters["m1"].report()
 
 
 def test_the_only_variant_that_fits_is_used(poll: Any, stub: StubMeter, wired: Wired) -> None:

@@ -18,7 +18,7 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from ingester import api_rows as rows
 from ingester.live import Snapshot
 from ingester.page.feed import Feed, LiveSource, Site
-from ingester.page.words import moment
+from ingester.page.words import DAY_MS, moment
 from ingester.problems import Problem, add_problems
 from metering.text import Text
 
@@ -37,6 +37,10 @@ BAD_YEAR = Text("{name}：{value} 不在 2000 到 2100 年之间", "{name}: {val
 TOO_MANY_ROWS = Text(
     "报告会有约 {rows} 行，超过 {most}；请缩短 from 到 to，或用 by=hour、day、month，或用 source= 指明一个排放源",
     "the report would have about {rows} rows, above {most}; ask for less time, for by=hour, day or month, or for one source=",
+)
+TOO_MANY_DAYS = Text(
+    "会有约 {rows} 行，超过 {most}；请缩短 from 到 to，或用 meter= 指明一块仪表",
+    "there would be about {rows} rows, above {most}; ask for less time, or for one meter=",
 )
 BACKWARDS = Text("from 必须早于 to", "from must be earlier than to")
 NO_ALERT = Text("没有报警 {id}", "there is no alert {id}")
@@ -154,6 +158,19 @@ async def sources(at: At) -> dict[str, Any]:
 async def gaps(at: At) -> dict[str, Any]:
     """Gaps of the last 24 hours, the newest first."""
     return listed([rows.gap(gap, at.site.zone) for gap in at.present.gaps])
+
+
+@v1.get("/completeness")
+async def completeness(
+    at: At, time: Annotated[Stretch, Depends(stretch)], meter: Annotated[str | None, Query()] = None
+) -> dict[str, Any]:
+    """What became of every slot of each meter, by day of the site: expected = read + late + backfilled + missed."""
+    days = -(-(time.end_ms - time.start_ms) // DAY_MS) + 1
+    most = days * (1 if meter else max(len(at.present.slots), 1))
+    if most > MOST_ROWS:
+        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, TOO_MANY_DAYS, rows=most, most=MOST_ROWS)
+    found = await at.source.completeness(time.start_ms, time.end_ms, meter)
+    return listed([rows.completeness(day, at.site.zone) for day in found])
 
 
 @v1.get("/instruments")

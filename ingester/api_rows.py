@@ -8,9 +8,11 @@ from typing import Any
 from calibration.due import DueState
 from calibration.instrument import Instrument
 from ingester.alerts import say
+from ingester.completeness import MeterDay
 from ingester.live import Snapshot, SourceNow
 from ingester.page.words import moment
 from ingester.store.contract import AlertRow, GapRow, Latest
+from metering.slots import Account
 from metering.text import Text
 from metering.wire import AgentStatus
 
@@ -111,6 +113,28 @@ def alert(row: AlertRow, zone: tzinfo) -> Json:
         "code": row.code,
         "values": row.values,
         "text": {"zh": say(row, "zh"), "en": say(row, "en")},
+    }
+
+
+def completeness(day: MeterDay, zone: tzinfo) -> Json:
+    return {
+        "meter": day.meter,
+        "agent": day.agent,
+        "start": time(day.start_ms, zone),
+        "end": time(day.end_ms, zone),
+        "interval": day.interval_ms / 1000,
+        **slots(day.slots),
+    }
+
+
+def slots(account: Account) -> Json:
+    return {
+        "expected": account.expected,
+        "read": account.read,
+        "late": account.late,
+        "backfilled": account.backfilled,
+        "missed": dict(account.missed),
+        "share": round(account.share, 6),
     }
 
 

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from ingester import strange_times
 from ingester.alerts import Change, changes, cloud_event, orphans, standing_of
+from ingester.completeness import MeterDay
 from ingester.inspection import Inspector
 from ingester.judge import Judge, Rule, Verdict, rules_of
 from ingester.live import Snapshot
@@ -146,7 +147,7 @@ class _Centre:
         name = settings.site.name.text if settings.site.name else Text(site, site)
         watcher = Watcher(
             services.accounts, services.series, services.records, services.deriver, services.instruments, services.grid,
-            site, name,
+            site, name, services.completeness,
         )  # fmt: skip
         receiver = Receiver(world, writer, services.series, inspector, broker.publish)
         rules, court = rules_of(settings.rules, points), Judge(services.series, services.accounts, services.grid)
@@ -306,6 +307,7 @@ class _Centre:
             "agents": {name: {"online": status.online, "at": status.at} for name, status in self.agents.items()},
             "points": len(points),
             "active_alerts": len(active),
+            "receiving": self.receiver.counts(),
             "set_aside": [{"agent": row.agent, "at": row.received_ms, "reason": row.reason} for row in refused],
         }
 
@@ -327,6 +329,9 @@ class _Centre:
 
     async def readings(self, point: str, start_ms: int, end_ms: int, limit: int) -> Sequence[Latest]:
         return await self.reader.run(self.services.series.readings, point, start_ms, end_ms, limit)
+
+    async def completeness(self, start_ms: int, end_ms: int, meter: str | None) -> Sequence[MeterDay]:
+        return await self.reader.run(self.services.slots, start_ms, end_ms, meter)
 
     async def alerts(self, active: bool | None) -> Sequence[AlertRow]:
         return await self.reader.run(self.services.records.alerts, active)

@@ -20,8 +20,22 @@ from ingester.twice import refuse_repeated_keys
 from link.world import Message
 from metering.errors import MalformedBatch
 from metering.expression import POINT
-from metering.reading import Quality
-from metering.wire import ID, Batch, Exchange, Gap, Key, Lost, Seal, Thinned, Topics, decode_batch, digest, unpack
+from metering.wire import (
+    ID,
+    Batch,
+    Event,
+    Exchange,
+    Gap,
+    Key,
+    Lost,
+    Seal,
+    Slots,
+    Thinned,
+    Topics,
+    decode_batch,
+    digest,
+    unpack,
+)
 
 log = logging.getLogger(__name__)
 
@@ -120,7 +134,7 @@ class Inspector:
         if not ID.fullmatch(batch.stream) or any(len(name) > LONGEST_NAME or "\0" in name for name in names):
             raise MalformedBatch(reason="stream, prev, boot or config is none")
         wrong = [point for point, _ in batch.points if not POINT.fullmatch(point)]
-        wrong += [e.meter for e in batch.events if isinstance(e, Gap) and not ID.fullmatch(e.meter)]
+        wrong += [meter for event in batch.events for meter in _meters(event) if not ID.fullmatch(meter)]
         if wrong:
             raise MalformedBatch(reason=f"{wrong[0][:80]!r} is no point or meter")
 
@@ -163,6 +177,13 @@ class Inspector:
         return new
 
 
+def _meters(event: Event) -> Iterable[str]:
+    """Return the meters an event names."""
+    if isinstance(event, Slots):
+        return event.meters
+    return [event.meter] if isinstance(event, Gap) else []
+
+
 def _name(batch: Batch) -> bytes:
     """Name a batch whose body is stored, for what is set aside of it."""
     return f"{batch.stream} {batch.seq}".encode()
@@ -177,6 +198,8 @@ def _numbers(batch: Batch) -> list[int]:
             numbers += [event.from_seq, event.to_seq, event.readings]
         elif isinstance(event, Seal):
             numbers.append(event.through_seq)
+        elif isinstance(event, Slots):
+            numbers += [event.at, event.since]
         elif not isinstance(event, Key):
             numbers.append(event.at)
     return numbers

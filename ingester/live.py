@@ -1,11 +1,12 @@
 """What the page, the API and the alerts see of this moment: one snapshot a second, shared by all."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from decimal import Decimal
 
 from calibration.due import DueState
 from calibration.instrument import Instrument
+from ingester.completeness import SlotsNow
 from ingester.store.contract import AlertRow, GapRow, Latest, Result
 from metering.text import Text
 from metering.wire import AgentStatus
@@ -59,3 +60,5 @@ class Snapshot:
     due: Sequence[tuple[Instrument, DueState]]
     today: Sequence[Result]
     """Today's intervals of the sources, for the chart; the open one last."""
+    slots: Mapping[str, SlotsNow] = field(default_factory=dict)
+    """By meter: what became of its slots."""

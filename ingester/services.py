@@ -14,6 +14,7 @@ from typing import Any
 from calibration.effect import Register
 from ingester.accounts import Accounts
 from ingester.alerts import alert_json
+from ingester.completeness import Completeness, MeterDay
 from ingester.csv_files import CsvFile, rows_of
 from ingester.derive import Deriver
 from ingester.grid import Grid
@@ -50,15 +51,19 @@ class Services:
     instruments: Register
     site: str
     now_ms: Callable[[], int]
+    bound: Mapping[str, str] = field(default_factory=dict)
+    """The agent of each meter that is bound to one by configuration."""
     deriver: Deriver = field(init=False)
     reporter: Reporter = field(init=False)
     tracer: Tracer = field(init=False)
+    completeness: Completeness = field(init=False)
     _records_version: int = field(init=False)
 
     def __post_init__(self) -> None:
         self.deriver = Deriver(self.accounts, self.series, self.instruments, self.grid)
         self.reporter = Reporter(self.accounts, self.series, self.deriver, self.grid, self.site)
         self.tracer = Tracer(self.accounts, self.series, self.deriver, self.grid)
+        self.completeness = Completeness(self.series, self.grid, self.bound)
         self._records_version = -1
 
     @classmethod
@@ -82,7 +87,8 @@ class Services:
             raise
         series.declare({name: str(point.unit) for name, point in points_of(settings).items()})
         accounts = accounts_of(settings, settings.factor_sets())
-        return cls(series, records, accounts, grid, register_of(records), settings.site.id, now_ms)
+        bound = {name: meter.agent for name, meter in settings.meters.items() if meter.agent is not None}
+        return cls(series, records, accounts, grid, register_of(records), settings.site.id, now_ms, bound)
 
     def close(self) -> None:
         self.series.close()
@@ -152,6 +158,10 @@ class Services:
         """Return alerts, newest first; `active`: not cleared, or cleared."""
         rows = self.records.alerts(args.get("active"), int(args.get("limit", 200)))
         return {"rows": [alert_json(alert) for alert in rows]}
+
+    def slots(self, start_ms: int, end_ms: int, meter: str | None = None) -> list[MeterDay]:
+        """Return what became of the slots of each meter and day in [start, end)."""
+        return self.completeness.days(start_ms, end_ms, self.now_ms(), meter)
 
     def calibration_due(self, _: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Return every instrument and its state today, the most urgent first."""

@@ -6,6 +6,7 @@ from decimal import Decimal
 
 from calibration.effect import Register
 from ingester.accounts import Account, Accounts
+from ingester.completeness import Completeness
 from ingester.derive import Deriver
 from ingester.grid import Grid
 from ingester.live import ProductNow, Snapshot, SourceNow
@@ -35,6 +36,7 @@ class Watcher:
     grid: Grid
     site: str
     name: Text
+    completeness: Completeness
     _today: Sequence[Result] = ()
     _today_key: tuple[int, int] = (0, -1)
 
@@ -61,6 +63,7 @@ class Watcher:
             gaps=sorted(self.series.gaps(now_ms - DAY_MS, now_ms), key=lambda gap: -gap.start_ms)[:50],
             due=self.instruments.due(self.grid.local(now_ms).date()),
             today=[r for r in results if self.accounts.by_id[r.account].category is not None],
+            slots=self.completeness.now(now_ms),
         )
 
     def _closed_today(self, midnight: int, now_ms: int) -> Sequence[Result]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 from zoneinfo import ZoneInfo
 
+from ingester.completeness import MeterDay
 from ingester.live import Snapshot
 from ingester.page.words import DAY_MS, HOUR_MS
 from ingester.store.contract import AlertRow, Latest
@@ -54,6 +55,10 @@ class LiveSource(Protocol):
 
     async def readings(self, point: str, start_ms: int, end_ms: int, limit: int) -> Sequence[Latest]:
         """Return readings in [start, end), oldest first."""
+        ...
+
+    async def completeness(self, start_ms: int, end_ms: int, meter: str | None) -> Sequence[MeterDay]:
+        """Return what became of the slots of each meter, or of one, by day of the site."""
         ...
 
     async def alerts(self, active: bool | None) -> Sequence[AlertRow]:

@@ -14,10 +14,11 @@ Promises of a series store
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 from metering.activity import Stretch
 from metering.reading import Quality
+from metering.slots import Grid, Seen
 from metering.wire import Batch, Event
 
 
@@ -129,6 +130,10 @@ class GapRow:
     end_ms: int | None
     cause: str
     missed: int
+
+
+SeenIn: TypeAlias = dict[tuple[int, int], list[Seen]]
+"""Slots with readings, in their order, by the place of the meter in the question and the start of the hour (UTC ms)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,6 +271,24 @@ class SeriesStore(Protocol):
 
     def gaps(self, start_ms: int, end_ms: int) -> list[GapRow]:
         """Return gaps that overlap [start, end), the newest state of each."""
+        ...
+
+    def seen(self, meters: Sequence[tuple[str, Grid]], start_ms: int, end_ms: int) -> SeenIn:
+        """Return for which slots in [start, end) there are readings, by the meter's place in `meters` and the hour (UTC)."""
+        ...
+
+    def arrived(self) -> int:
+        """Return the ordinal of the newest arrival."""
+        ...
+
+    def touched_hours(self, after: int, through: int, reach_ms: int) -> set[int]:
+        """Return the hours (UTC) that readings of arrivals after `after` may concern: those of their time and `reach_ms` later."""
+        ...
+
+    def beside(
+        self, agent: str, stream: str, from_seq: int, to_seq: int, told_in: int
+    ) -> tuple[int | None, int | None]:
+        """Return when readings end before batches A to B of a stream and begin after them; `told_in` is no neighbour."""
         ...
 
     def touched(self, after: int, limit: int) -> list[Touched]:

@@ -41,16 +41,29 @@ from ingester.store.contract import (
     Link,
     Result,
     Samples,
+    SeenIn,
     SetAside,
     Settled,
     Touched,
 )
 from ingester.store.known import COUNTS, Drafts, Known, event_of, load
 from ingester.store.sampling import Array, convertible, joined, law, one_a_time
+from ingester.store.slots import (
+    ARRIVALS,
+    FIRST_AFTER,
+    HOUR_MS,
+    LAST_BEFORE,
+    SEEN,
+    TOUCHED_HOURS,
+    asked_slots,
+    seen_in,
+)
 from metering.errors import QuantityError, StoreBusy, StoreFailed
 from metering.quantity import total
 from metering.ranges import Ranges
 from metering.reading import Quality
+from metering.slots import Grid as MeterSlots
+from metering.wire import Gap
 
 log = logging.getLogger(__name__)
 
@@ -178,6 +191,10 @@ class DuckdbSeries:
     def _ask(self, query: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         with self._translated(), self._con.cursor() as reader:
             return reader.execute(query, list(parameters)).fetchall()
+
+    def _named(self, query: str, **parameters: object) -> list[tuple[Any, ...]]:
+        with self._translated(), self._con.cursor() as reader:
+            return reader.execute(query, parameters).fetchall()
 
     # Writing
 
@@ -481,11 +498,55 @@ class DuckdbSeries:
             " QUALIFY row_number() OVER (PARTITION BY agent, about, start_ms ORDER BY n DESC, rowid DESC) = 1",
             [end_ms, start_ms],
         )
-        lasting = list(self._known.lasting.values())
+        lasting = self._lasting()
         gaps = [(agent, event_of(document)) for agent, document in rows]
         gaps += [(agent, gap) for agent, gap in lasting if gap.start < end_ms]
         found = [GapRow(gap.meter, agent, gap.start, gap.end, gap.cause, gap.missed) for agent, gap in gaps]
         return sorted(found, key=lambda gap: (gap.start_ms, gap.meter, gap.agent))
+
+    def _lasting(self) -> list[tuple[str, Gap]]:
+        """Return the gaps that last. The word that one lasts may arrive after the word that it has ended."""
+        lasting = dict(self._known.lasting)
+        ended = (
+            self._ask(
+                "SELECT agent, about, start_ms FROM events WHERE kind = 'gap' AND end_ms > 0 AND start_ms IN (SELECT unnest(?))",
+                [[start for _, _, start in lasting]],
+            )
+            if lasting
+            else []
+        )
+        for key in ended:
+            lasting.pop(key, None)
+        return list(lasting.values())
+
+    def seen(self, meters: Sequence[tuple[str, MeterSlots]], start_ms: int, end_ms: int) -> SeenIn:
+        points: dict[str, list[int]] = {}
+        for (name, _), point in list(self._known.points.items()):
+            points.setdefault(name.partition("/")[0], []).append(point)
+        asked = asked_slots((i, p, grid) for i, (meter, grid) in enumerate(meters) for p in points.get(meter, []))
+        reach = max((grid.interval_ms for _, grid in meters), default=0)
+        ((low, high),) = self._ask(ARRIVALS, [start_ms - reach, end_ms])
+        with self._translated(), self._con.cursor() as reader:
+            reader.register("asked_slots", asked)
+            given = {"low": low, "high": high, "from": start_ms, "to": end_ms, "reach": reach}
+            return seen_in(reader.execute(SEEN, given).fetchall())
+
+    def arrived(self) -> int:
+        return self._known.next_n - 1
+
+    def touched_hours(self, after: int, through: int, reach_ms: int) -> set[int]:
+        if through <= after:
+            return set()
+        rows = self._named(TOUCHED_HOURS, after=after, through=through, reach=reach_ms)
+        return {hour * HOUR_MS for (hour,) in rows}
+
+    def beside(
+        self, agent: str, stream: str, from_seq: int, to_seq: int, told_in: int
+    ) -> tuple[int | None, int | None]:
+        known = {"agent": agent, "stream": stream, "past": int(Quality.BACKFILLED)}
+        ((before,),) = self._named(LAST_BEFORE, seq=from_seq, **known)
+        ((after,),) = self._named(FIRST_AFTER, seq=to_seq, told_in=told_in, **known)
+        return before, after
 
     def touched(self, after: int, limit: int) -> list[Touched]:
         while after < self._known.next_n - 1:

@@ -70,6 +70,19 @@ class Receiver:
         """Ask an agent for what the store lacks, by what it says it still holds."""
         await self._send([(status.agent, receipt) for receipt in self.resends.hear(status)])
 
+    def counts(self) -> dict[str, int]:
+        """Return what became of batches since the start; of readings, where the name says so."""
+        return {
+            "waiting": self.intake.waiting,
+            "held_back": self.intake.held_back.total(),
+            "stored": self.stored,
+            "known": self.known,
+            "set_aside": self.dead_letters.refused - self.dead_letters.unkept,
+            "set_aside_unkept": self.dead_letters.unkept,
+            "asked_for": self.resends.asked,
+            "strange_times_readings": self.inspector.strange.readings,
+        }
+
     async def run(self) -> None:
         """Commit and receipt until cancelled."""
         while True:

@@ -5,15 +5,10 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from agent.labels import label_of
-from agent.port import byte_s
+from agent.pace import NETWORK_S, exchange_s
 from agent.wiring import Line, Meter, Wiring
-from drivers.contract import ExchangeDriver, ExchangeLine, Request
+from drivers.contract import ExchangeDriver, ExchangeLine
 from metering.text import Text
-
-_DEVICE_S = 0.02
-"""A serial device thinks this long before it replies, as a rule."""
-_NETWORK_S = 0.005
-"""A request over a network and back, as a rule."""
 
 
 @dataclass(frozen=True)
@@ -93,16 +88,10 @@ def _requests(line: Line, meter: Meter) -> Sequence[RequestForecast]:
     settings = line.settings
     if not isinstance(settings, ExchangeLine):
         count = len(meter.plan.points)
-        return [RequestForecast(Text(f"{count} 个值", f"{count} values"), _NETWORK_S)]
+        return [RequestForecast(Text(f"{count} 个值", f"{count} values"), NETWORK_S)]
     driver = cast(ExchangeDriver, line.driver)
     silence_s = driver.silence_s(settings)
     return [
-        RequestForecast(label_of(request), _exchange_s(request, settings, silence_s))
+        RequestForecast(label_of(request), exchange_s(request, settings, silence_s))
         for request in driver.plan(settings, meter.plan)
     ]
-
-
-def _exchange_s(request: Request, line: ExchangeLine, silence_s: float) -> float:
-    if line.serial is None and "baud" not in line.model_fields_set:  # given, it is that of the wire behind a gateway
-        return silence_s + _NETWORK_S
-    return silence_s + _DEVICE_S + (request.request_bytes + request.reply_bytes) * byte_s(line)

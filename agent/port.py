@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from agent.answer import Answer, LineDown
 from agent.breaker import backoff_s
 from agent.counters import LineCounters, MeterCounters
+from agent.pace import byte_s
 from drivers.contract import ExchangeLine, Request, Send, Value
 from link.world import Channel, TlsFiles, World
 from metering.errors import BadFrame, MeterError, MeterRefused, MeterSilent, MeterUnreachable
@@ -28,12 +29,6 @@ _TRIES_FOR_SILENCE = 3
 _MOST_HEARD = 1024
 _OWN_FRAME = 3
 """So many bytes of our own request at the head of a reply are no chance."""
-
-
-def byte_s(line: ExchangeLine, baud: int | None = None) -> float:
-    """Return how long a byte takes on the wire, seconds: start, data, parity and stop bits."""
-    parity = 0 if line.frame[1] == "N" else 1
-    return (1 + int(line.frame[0]) + parity + int(line.frame[2])) / (baud or line.baud)
 
 
 class Port:

@@ -3,12 +3,13 @@
 Nothing here touches the network. All that is wrong is found in one go, each fault at its place in the file.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pydantic import BaseModel
 
+from agent.pace import meter_s
 from drivers.catalogue import driver as driver_named
 from drivers.contract import Driver, ExchangeLine, MeterPlan
 from metering.errors import MeteringError, SettingsError, SettingsFaults
@@ -69,7 +70,7 @@ def wire(settings: AgentSettings, document: Document) -> Wiring:
     lines = tuple(wiring.lines())
     if wiring.faults:
         raise document.faults(wiring.faults)
-    return Wiring(lines, tuple(wiring.points))
+    return Wiring(_in_phase(lines), tuple(wiring.points))
 
 
 class _Wirer:
@@ -80,7 +81,6 @@ class _Wirer:
         self.points: dict[tuple[str, str], int] = {}
         self._ports: dict[str, str] = {}
         self._profiles: dict[str, Profile] = {}
-        self._phases = _phases(settings.meters)
 
     def lines(self) -> Iterator[Line]:
         for id_ in self._settings.lines:
@@ -166,7 +166,7 @@ class _Wirer:
             self._check_points(driver, name, profile, points)
         return Meter(
             id=name, line=section.line, plan=MeterPlan(name, address, profile, points), points=points,
-            interval_ms=round(section.interval * 1000), phase_ms=self._phases[name],
+            interval_ms=round(section.interval * 1000), phase_ms=0,
             indices={} if variants else self._indices(name, points),
             counters=frozenset(point for point, of in points.items() if of.role == "counter"), variants=variants,
         )  # fmt: skip
@@ -205,24 +205,43 @@ def _with_paths(settings: BaseModel, folder: Path) -> BaseModel:
 _TOGETHER = 8
 """Lines of one slot, so that a commit is worth its page."""
 _SLOTS_PER_S = 25
+_BACK_TO_BACK_MS = 2000
+_BACK_TO_BACK = 0.25
+"""Of the interval: where reading them all takes longer, a few silent meters would make the others late."""
 
 
-def _phases(meters: Mapping[str, MeterSection]) -> dict[str, int]:
-    """Spread the meters of one interval evenly over it on each line, and the lines over it some at a time.
+def _in_phase(lines: Sequence[Line]) -> tuple[Line, ...]:
+    """Return the lines with a time in the interval for each of their meters.
 
-    So neither a line nor the processor is hit at once, and what is stored together is worth a write to the disk.
+    Of one interval, the lines are spread over it some at a time. A line's meters are read back to back from there on, so that
+    they are stored together and the line rests: a commit for each would wear a card out. Where the interval is short or
+    would not leave a line enough time, they are spread over it too. So neither a line nor the processor is hit at once, and what
+    is stored together is worth a write to the disk.
     """
-    alike: dict[int, dict[str, list[str]]] = {}
-    for name, meter in meters.items():
-        alike.setdefault(round(meter.interval * 1000), {}).setdefault(meter.line, []).append(name)
-    found: dict[str, int] = {}
-    for interval_ms, lines in alike.items():
-        slots = max(1, min(len(lines) // _TOGETHER, interval_ms * _SLOTS_PER_S // 1000))
-        for place, names in enumerate(lines.values()):
-            begin_ms = place * slots // len(lines) * interval_ms // slots
-            for at, name in enumerate(names):
-                found[name] = (begin_ms + at * interval_ms // len(names)) % interval_ms
-    return found
+    phases: dict[str, int] = {}
+    for interval_ms in {meter.interval_ms for line in lines for meter in line.meters}:
+        alike = [(line, [meter for meter in line.meters if meter.interval_ms == interval_ms]) for line in lines]
+        alike = [(line, meters) for line, meters in alike if meters]
+        slots = max(1, min(len(alike) // _TOGETHER, interval_ms * _SLOTS_PER_S // 1000))
+        for place, (line, meters) in enumerate(alike):
+            begin_ms = place * slots // len(alike) * interval_ms // slots
+            apart_ms = 0 if _is_back_to_back(line, meters, interval_ms) else interval_ms
+            for at, meter in enumerate(meters):
+                phases[meter.id] = (begin_ms + at * apart_ms // len(meters)) % interval_ms
+    return tuple(
+        replace(line, meters=tuple(replace(meter, phase_ms=phases[meter.id]) for meter in line.meters))
+        for line in lines
+    )
+
+
+def _is_back_to_back(line: Line, meters: Sequence[Meter], interval_ms: int) -> bool:
+    if interval_ms < _BACK_TO_BACK_MS:
+        return False
+    takes_s = sum(
+        max(meter_s(line.driver, line.settings, one.plan) for one in (meter.variants or {"": meter}).values())
+        for meter in meters
+    )
+    return takes_s * 1000 <= _BACK_TO_BACK * interval_ms
 
 
 _SAME_PORT = Text("{port} 已由线路 {other} 使用", "{port} is already used by the line {other}")

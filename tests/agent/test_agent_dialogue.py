@@ -10,7 +10,8 @@ import pytest
 
 from agent.answer import Answer
 from agent.counters import LineCounters, MeterCounters
-from agent.port import MOST_STEPS, Port, byte_s
+from agent.pace import byte_s
+from agent.port import MOST_STEPS, Port
 from drivers.contract import ExchangeLine, Send, Value
 from link.world import TlsFiles
 from metering.errors import BadFrame, MeterSilent

@@ -34,13 +34,34 @@ def test_only_the_points_asked_for_are_taken(wired: Wired) -> None:
     assert [point for point, _ in wiring.points] == ["m1/power"]
 
 
-def test_meters_of_one_interval_are_spread_over_it(wired: Wired) -> None:
-    meters = "\n".join(f"m{n}: {{line: a, profile: profile.yaml, interval: 10 s, unit: {n}}}" for n in range(1, 5))
-    wiring = wired(
-        'a: {driver: modbus, tcp: "meter:502"}',
-        meters + "\nx: {line: a, profile: profile.yaml, interval: 1 s, unit: 9}",
+def phases(wired: Wired, line: str, count: int, interval: str) -> list[int]:
+    meters = "\n".join(
+        f"m{n}: {{line: a, profile: profile.yaml, interval: {interval}, unit: {n}}}" for n in range(1, count + 1)
     )
-    assert [meter.phase_ms for meter in wiring.meters] == [0, 2500, 5000, 7500, 0]
+    return [meter.phase_ms for meter in wired(f"a: {{driver: modbus, {line}}}", meters).meters]
+
+
+def test_meters_of_one_line_and_interval_are_read_back_to_back(wired: Wired) -> None:
+    assert phases(wired, 'tcp: "meter:502"', 5, "10 s") == [0, 0, 0, 0, 0]
+    assert phases(wired, "serial: /dev/ttyUSB0", 5, "10 s") == [0, 0, 0, 0, 0]
+
+
+def test_meters_with_a_short_interval_are_spread_over_it(wired: Wired) -> None:
+    assert phases(wired, 'tcp: "meter:502"', 4, "1 s") == [0, 250, 500, 750]
+
+
+def test_meters_that_take_long_are_spread_over_their_interval(wired: Wired) -> None:
+    assert phases(wired, "serial: /dev/ttyUSB0, baud: 300", 4, "10 s") == [0, 2500, 5000, 7500]
+
+
+def test_lines_are_spread_against_each_other(wired: Wired) -> None:
+    lines = "\n".join(f'a{n}: {{driver: modbus, tcp: "meter-{n}:502"}}' for n in range(32))
+    meters = "\n".join(
+        f"m{n}: {{line: a{n // 2}, profile: profile.yaml, interval: 10 s, unit: {n + 1}}}" for n in range(64)
+    )
+    found = [meter.phase_ms for meter in wired(lines, meters).meters]
+    assert sorted(set(found)) == [0, 2500, 5000, 7500]
+    assert found[::2] == found[1::2]
 
 
 def test_an_unknown_driver_is_named_with_the_nearest(agent_file: AgentFile) -> None:

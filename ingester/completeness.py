@@ -203,7 +203,8 @@ class Completeness:
     def dropped(self, agent: str, now_ms: int) -> Iterator[Told]:
         """Return the times of batches an agent gave up, by the readings beside them."""
         for n, lost in self._told.given_up.get(agent, []):
-            before, after = self.series.beside(agent, lost.stream, lost.from_seq, lost.to_seq, n)
+            told_in = n if isinstance(lost, Thinned) else 0  # what was kept lies between
+            before, after = self.series.beside(agent, lost.stream, lost.from_seq, lost.to_seq, told_in)
             yield Told(before or 0, now_ms if after is None else after, "dropped")
 
 

@@ -1,14 +1,17 @@
 """What the plant says: last readings, agents and their meters, gaps. Pure."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from ingester.completeness import SlotsNow
 from ingester.live import Snapshot
 from ingester.page.model import Cell, Column, Row, Tone
 from ingester.page.words import CAUSES, DASH, ago, clock, named, register, span, unit_sign
 from ingester.store.contract import GapRow, Latest
 from metering.reading import Quality
+from metering.slots import Account
 from metering.text import Lang, Text
 from metering.wire import AgentStatus
 
@@ -28,7 +31,8 @@ AGENT_COLUMNS = (
 METER_COLUMNS = (
     Column(Text("仪表", "Meter")),
     Column(Text("状态", "State"), "pill"),
-    Column(Text("应读中已读", "Slots read"), "number"),
+    Column(Text("本小时已读", "This hour"), "number"),
+    Column(Text("今日已读", "Today"), "number"),
     Column(Text("上次读数", "Last read"), "number"),
 )
 GAP_COLUMNS = (
@@ -58,6 +62,9 @@ STATES: dict[str, tuple[Text, Tone]] = {
 }
 SINCE = Text("{cause}，自 {since}", "{cause}, since {since}")
 SLOTS = Text("{expected} 次中 {read} 次", "{read} of {expected}")
+LATE = Text("迟到", "late")
+PAST = Text("补录", "backfilled")
+BY_AGENT = Text("采集端启动以来", "since the agent started")
 LISTED = Text("、", ", ")
 LASTS = Text("仍在持续", "still lasts")
 OF_AGENT = Text("采集端 {agent}", "agent {agent}")
@@ -108,21 +115,30 @@ def _agent(agent: AgentStatus, now_ms: int, zone: ZoneInfo, lang: Lang) -> Row:
 
 def meter_rows(snapshot: Snapshot, zone: ZoneInfo, lang: Lang) -> tuple[Row, ...]:
     return tuple(
-        Row(f"{agent.agent}/{meter}", _meter(agent, meter, facts, snapshot.at_ms, zone, lang))
+        Row(
+            f"{agent.agent}/{meter}",
+            _meter(agent, meter, facts, snapshot.slots.get(meter), snapshot.at_ms, zone, lang),
+        )
         for agent in snapshot.agents
         for meter, facts in sorted(agent.meters.items())
     )
 
 
 def _meter(
-    agent: AgentStatus, meter: str, facts: dict[str, Any], now_ms: int, zone: ZoneInfo, lang: Lang
+    agent: AgentStatus,
+    meter: str,
+    facts: dict[str, Any],
+    slots: SlotsNow | None,
+    now_ms: int,
+    zone: ZoneInfo,
+    lang: Lang,
 ) -> tuple[Cell, ...]:
     last = facts.get("last_good")
     well = agent.online and facts.get("state") == "ok"
     return (
         Cell(meter, OF_AGENT.say(lang, agent=agent.agent)),
         _state(agent, facts, now_ms, zone, lang),
-        _slots(facts, lang),
+        *_slots(facts, slots, lang),
         Cell(ago(last, now_ms, lang), tone="" if well else "warn"),
     )
 
@@ -137,13 +153,30 @@ def _state(agent: AgentStatus, facts: dict[str, Any], now_ms: int, zone: ZoneInf
     return Cell(state[0].say(lang), note, state[1]) if state else Cell(DASH, note)
 
 
-def _slots(facts: dict[str, Any], lang: Lang) -> Cell:
-    """Return "59 of 60", and what the missing ones were missed for."""
+def _slots(facts: dict[str, Any], slots: SlotsNow | None, lang: Lang) -> tuple[Cell, Cell]:
+    """Return "59 of 60" of this hour and of today. An agent that announces no slots is taken at its word, since it started."""
+    if slots is not None:
+        return _account(slots.hour, lang), _account(slots.today, lang)
     expected, read = facts.get("expected"), facts.get("read")
     if expected is None or read is None:
+        return Cell(DASH), Cell(DASH)
+    said = _account(Account(expected, read, missed=dict(facts.get("missed") or {})), lang)
+    return Cell(DASH), replace(said, note=LISTED.say(lang).join([BY_AGENT.say(lang), *filter(None, [said.note])]))
+
+
+def _account(slots: Account, lang: Lang) -> Cell:
+    """Return how many slots have a reading, and what became of the others."""
+    if not slots.expected:
         return Cell(DASH)
-    missed = [f"{named(CAUSES, cause, lang)} {count:,}" for cause, count in dict(facts.get("missed") or {}).items()]
-    return Cell(SLOTS.say(lang, expected=f"{expected:,}", read=f"{read:,}"), LISTED.say(lang).join(missed))
+    late = [(LATE, slots.late), (PAST, slots.backfilled)]
+    others = [f"{text.say(lang)} {count:,}" for text, count in late if count]
+    others += [f"{named(CAUSES, cause, lang)} {count:,}" for cause, count in sorted(slots.missed.items(), key=_most)]
+    text = SLOTS.say(lang, expected=f"{slots.expected:,}", read=f"{slots.there:,}")
+    return Cell(text, LISTED.say(lang).join(others), "warn" if slots.missed else "")
+
+
+def _most(missed: tuple[str, int]) -> tuple[int, str]:
+    return -missed[1], missed[0]
 
 
 def gap_rows(gaps: Iterable[GapRow], now_ms: int, zone: ZoneInfo, lang: Lang) -> tuple[Row, ...]:

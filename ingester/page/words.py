@@ -33,6 +33,11 @@ CAUSES = {
     "crashed": Text("采集端崩溃", "the agent crashed"),
     "clock": Text("时钟被调整", "the clock was set"),
     "error": Text("读取错误", "read error"),
+    "variant": Text("型式不明", "its edition is unknown"),
+    "no_room": Text("采集端无处存放", "the agent had no room"),
+    "agent_down": Text("采集端未运行", "the agent was down"),
+    "dropped": Text("采集端存满而舍弃", "given up by a full agent"),
+    "unknown": Text("尚无说明", "not accounted for"),
 }
 
 

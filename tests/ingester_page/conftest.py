@@ -18,6 +18,7 @@ import pytest
 
 from calibration.due import DueState, State
 from calibration.instrument import Cycle, Instrument, Kind, Level
+from ingester.completeness import MeterDay, SlotsNow
 from ingester.live import ProductNow, Snapshot, SourceNow
 from ingester.page.feed import Site
 from ingester.page.serve import serve
@@ -27,6 +28,7 @@ from link.real_world import RealWorld
 from link.world import World
 from metering.errors import UnknownFactor
 from metering.reading import Quality
+from metering.slots import Account
 from metering.text import Text
 from metering.wire import AgentStatus
 
@@ -158,6 +160,17 @@ def gaps(now_ms: int) -> list[GapRow]:
     ]
 
 
+def slots() -> dict[str, SlotsNow]:
+    """All meters but `output`, whose agent announces no slots."""
+    whole = SlotsNow(Account(36, 36), Account(756, 756))
+    return {
+        "main-power": whole,
+        "gas-main": SlotsNow(Account(36, 35, missed={"timeout": 1}), Account(756, 755, missed={"timeout": 1})),
+        "oil-main": SlotsNow(Account(36, 30, 6), Account(4536, 4000, 200, 84, {"power_loss": 250, "bad_frame": 2})),
+        "line2-power": SlotsNow(Account(60, 2, missed={"timeout": 58}), Account(1260, 1199, missed={"timeout": 61})),
+    }
+
+
 def plant(now_ms: int) -> Snapshot:
     sources = [source_now(*row) for row in SOURCES]
     whole = sum((one.tonnes_today for one in sources if not one.part_of and one.tonnes_today), Decimal(0))
@@ -174,6 +187,7 @@ def plant(now_ms: int) -> Snapshot:
         gaps=gaps(now_ms),
         due=due_list(moment(now_ms, SHANGHAI).date()),
         today=results(now_ms),
+        slots=slots(),
     )
 
 
@@ -211,6 +225,10 @@ class Plant:
     async def readings(self, point: str, start_ms: int, end_ms: int, limit: int) -> Sequence[Latest]:
         many = [Latest(point, "kWh", start_ms + n * 1000, float(n), Quality.GOOD, "line-a") for n in range(limit)]
         return many if point == "long/series" else many[:3]
+
+    async def completeness(self, start_ms: int, end_ms: int, meter: str | None) -> Sequence[MeterDay]:
+        self.asked.append((start_ms, end_ms, meter))
+        return [MeterDay(name, "line-a", start_ms, end_ms, 10_000, now.today) for name, now in slots().items()]
 
     async def alerts(self, active: bool | None) -> Sequence[AlertRow]:
         found = alerts(self.now_ms())

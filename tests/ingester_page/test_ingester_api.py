@@ -22,6 +22,7 @@ LISTS = (
     "meters",
     "sources",
     "gaps",
+    "completeness",
     "readings",
     "instruments",
     "calibration/due",
@@ -50,6 +51,21 @@ async def test_every_path_is_in_the_openapi_document(client: httpx.AsyncClient) 
     served = {f"{document['servers'][0]['url']}{path}" for path in document["paths"]}
     assert served >= {f"/api/v1/{path}" for path in LISTS}
     assert all(list(operations) == ["get"] for operations in document["paths"].values())
+
+
+async def test_the_ledger_of_slots_adds_up_and_names_the_causes(client: httpx.AsyncClient) -> None:
+    asked = {"from": "2026-11-19T00:00:00+08:00", "to": "2026-11-21T00:00:00+08:00", "meter": "oil-main"}
+    rows = {row["meter"]: row for row in (await client.get("/api/v1/completeness", params=asked)).json()["rows"]}
+    oil = rows["oil-main"]
+    assert oil.pop("share") == 0.944444
+    assert oil == {
+        "meter": "oil-main", "agent": "line-a", "interval": 10.0, "expected": 4536, "read": 4000, "late": 200,
+        "backfilled": 84, "missed": {"power_loss": 250, "bad_frame": 2},
+        "start": "2026-11-19T00:00:00.000+08:00", "end": "2026-11-21T00:00:00.000+08:00",
+    }  # fmt: skip
+    assert oil["expected"] == oil["read"] + oil["late"] + oil["backfilled"] + sum(oil["missed"].values())
+    too_much = await client.get("/api/v1/completeness", params={"from": "2001-01-01T00:00:00Z"})
+    assert (too_much.status_code, "20000" in too_much.text) == (422, True)
 
 
 async def test_times_carry_the_sites_offset_and_decimals_are_strings(client: httpx.AsyncClient) -> None:

@@ -92,15 +92,19 @@ def test_no_production_gives_no_intensity(snapshot: Snapshot) -> None:
 def test_a_dead_meter_says_since_when_and_why(snapshot: Snapshot) -> None:
     rows = {row.key: row for row in meter_rows(snapshot, SHANGHAI, "zh")}
     dead = rows["line-b/line2-power"]
-    assert cells(dead) == ["line2-power", "无应答", "60 次中 2 次", "12 分钟前"]
+    assert cells(dead) == ["line2-power", "无应答", "60 次中 2 次", "1,260 次中 1,199 次", "12 分钟前"]
     assert dead.cells[1].note == "没有应答，自 12:24:00"
-    assert cells(rows["line-a/gas-main"])[2] == "60 次中 59 次"
+    assert cells(rows["line-a/gas-main"])[2:4] == ["36 次中 35 次", "756 次中 755 次"]
+    assert [cell.note for cell in rows["line-b/oil-main"].cells[2:4]] == [
+        "迟到 6", "迟到 200、补录 84、采集端断电 250、报文错误 2"
+    ]  # fmt: skip
+    assert rows["line-b/output"].cells[3].note == "采集端启动以来"
 
 
 def test_an_agent_of_another_version_may_say_less(snapshot: Snapshot) -> None:
     agent = replace_meters(snapshot.agents[0], {"gas-main": {"state": "resting"}})
-    (row,) = meter_rows(replace(snapshot, agents=[agent]), SHANGHAI, "en")
-    assert cells(row) == ["gas-main", "–", "–", "–"]
+    (row,) = meter_rows(replace(snapshot, agents=[agent], slots={}), SHANGHAI, "en")
+    assert cells(row) == ["gas-main", "–", "–", "–", "–"]
 
 
 def replace_meters(agent: Any, meters: dict[str, Any]) -> Any:

@@ -1,5 +1,7 @@
 """Every slot has one end, and they add up, whatever was told."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -46,7 +48,9 @@ def test_slots_that_cannot_have_been_told_of_are_not_expected_yet():
 
 
 def test_late_and_backfilled_stand_apart_and_count_as_there():
-    found = hour([seen("read", 0, 9), seen("late", 10, 19), seen("backfilled", 20, 29)], [told(20, 60, "timeout", True)])
+    found = hour(
+        [seen("read", 0, 9), seen("late", 10, 19), seen("backfilled", 20, 29)], [told(20, 60, "timeout", True)]
+    )
     assert found == Account(60, 10, 10, 10, {"timeout": 30})
     assert found.there == 30
 
@@ -126,7 +130,7 @@ def test_the_ends_of_all_slots_add_up_to_the_slots_expected(runs, claims, due):
 @given(SEEN, TOLD, st.lists(st.integers(0, 60 * MINUTE), max_size=5))
 def test_an_account_is_the_sum_of_its_parts(runs, claims, cuts):
     edges = sorted({T0, T0 + 60 * MINUTE, *(T0 + cut for cut in cuts)})
-    parts = [account(GRID, a, b, runs, claims) for a, b in zip(edges, edges[1:], strict=False)]
+    parts = [account(GRID, a, b, runs, claims) for a, b in pairwise(edges)]
     whole = parts[0]
     for part in parts[1:]:
         whole += part

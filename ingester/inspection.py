@@ -47,6 +47,8 @@ KEPT_MS = 3650 * 86_400_000
 """Ten years: the longest that records are kept for. Older readings cannot come from an outbox."""
 AHEAD_MS = 300_000
 """How far in our future a reading may lie."""
+MOST_READINGS = 100_000
+"""Of one batch: far beyond what an agent puts into 60 kB, and little enough to be held in memory."""
 LONGEST_NAME = 200
 """Characters of a boot id, a configuration's digest or a hash."""
 IMPOSSIBLE_TIME = "readings before 2000, older than ten years or more than 5 min in the future: kept, not counted"
@@ -133,6 +135,8 @@ class Inspector:
         names = (batch.prev, batch.boot, batch.config)
         if not ID.fullmatch(batch.stream) or any(len(name) > LONGEST_NAME or "\0" in name for name in names):
             raise MalformedBatch(reason="stream, prev, boot or config is none")
+        if len(batch.t) > MOST_READINGS:
+            raise MalformedBatch(reason=f"{len(batch.t)} readings, at most {MOST_READINGS}")
         wrong = [point for point, _ in batch.points if not POINT.fullmatch(point)]
         wrong += [meter for event in batch.events for meter in _meters(event) if not ID.fullmatch(meter)]
         if wrong:

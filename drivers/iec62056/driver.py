@@ -25,6 +25,7 @@ from drivers.iec62056.codec import (
 from drivers.iec62056.datasets import data_sets
 from drivers.iec62056.settings import Iec62056Line, Iec62056Meter
 from drivers.iec62056.values import Harvest, fault, harvest, identity
+from drivers.refusal import refuse_points
 from metering.errors import MeteringError
 from metering.profile import Place, Profile
 from metering.text import Text
@@ -135,11 +136,7 @@ class Iec62056Driver:
         Raises:
             MeteringError: a point has a `fault`.
         """
-        for name, place in meter.points.items():
-            wrong = fault(place)
-            if wrong is not None:
-                raise MeteringError(Text("{meter}/{point}：{wrong}", "{meter}/{point}: {wrong}"),
-                                    meter=meter.meter, point=name, wrong=wrong)  # fmt: skip
+        refuse_points(meter, self.fault)
         return [self._readout(line, meter, tuple(meter.points), harvest(meter.points))] if meter.points else []
 
     def identify(self, line: BaseModel, meter: MeterPlan) -> Sequence[Request]:

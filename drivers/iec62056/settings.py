@@ -1,11 +1,12 @@
 """What an IEC 62056-21 line and a meter on it are told in `agent.yaml`."""
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, Field
 
 from drivers.contract import ExchangeLine
+from drivers.refusal import quoted
 from metering.fields import DurationS, FieldError, Strict
 from metering.text import Text
 
@@ -23,13 +24,6 @@ class Iec62056Line(ExchangeLine):
     """Whether to add the parity bit ourselves, for a port or server that can only do 8N1."""
 
 
-def _text(value: Any) -> Any:
-    if isinstance(value, int) and not isinstance(value, bool):
-        raise FieldError(Text('地址要加引号，否则前导零会丢失：address: "{value}"',
-                              'quote the address, or leading zeros are lost: address: "{value}"'), value=value)  # fmt: skip
-    return value
-
-
 def _device(value: str) -> str:
     if not re.fullmatch(r"[0-9A-Za-z ]{0,32}", value):
         raise FieldError(Text("{value!r} 不是设备地址：至多 32 个字母、数字或空格",
@@ -40,7 +34,7 @@ def _device(value: str) -> str:
 class Iec62056Meter(Strict):
     """Which meter on the line."""
 
-    address: Annotated[str, BeforeValidator(_text), AfterValidator(_device)] = ""
+    address: Annotated[str, quoted("address"), AfterValidator(_device)] = ""
     """The device address of the sign-on, `/?address!`; empty for the only meter, as on an optical port."""
     wake_up: int = Field(default=0, ge=0, le=250)
     """NULs sent before the sign-on, for battery meters that sleep; about 65 are 2.2 s at 300 baud."""

@@ -13,6 +13,7 @@ from drivers.contract import Value
 from drivers.iec62056.codec import Identification
 from drivers.iec62056.datasets import HEADER, Address, DataSet, Held, address
 from drivers.measure import Number, measure, number_fault, sentinel_numbers
+from drivers.refusal import NoNumber
 from metering.errors import UnknownUnit
 from metering.profile import Place, ProfilePoint
 from metering.quantity import EXACT, Unit, convert, plausible, unit
@@ -56,10 +57,6 @@ def identity(who: Identification, sets: Sequence[DataSet]) -> Sequence[Value]:
     return [Value(name, None, text=text) for name, text in texts.items() if text]
 
 
-class _Problem(Exception):
-    """Why a data set gives no number."""
-
-
 class _Taker:
     """Takes one point's value."""
 
@@ -82,30 +79,30 @@ class _Taker:
             return Value(self._name, None, raw=raw, text=held.value or None)
         try:
             return self._measure.value(self._number(held), raw)
-        except _Problem as problem:
+        except NoNumber as problem:
             return Value(self._name, None, Quality.BAD, raw, why=str(problem), text=held.value or None)
 
     def _number(self, held: Held) -> float:
         if not _NUMBER.fullmatch(held.value):
-            raise _Problem(f"{held.value!r} is no number" if held.value else "empty")
+            raise NoNumber(f"{held.value!r} is no number" if held.value else "empty")
         number = Decimal(held.value.replace(",", "."))
         if number in self._sentinels:
-            raise _Problem(f"{held.value} means not available")
+            raise NoNumber(f"{held.value} means not available")
         if self._raw:
             number = EXACT.multiply(number, self._scale)
         elif held.unit and self._unit is not None:
             number = convert(number, self._unit_of(held, self._unit), self._unit)
         if not plausible(number):
-            raise _Problem(f"{held.value} is out of all proportion")
+            raise NoNumber(f"{held.value} is out of all proportion")
         return float(number) + 0.0
 
     def _unit_of(self, held: Held, wanted: Unit) -> Unit:
         try:
             found = unit(_SPELLINGS.get(held.unit, held.unit))
         except UnknownUnit:
-            raise _Problem(f"its unit {held.unit!r} is not known here; take the number with type: raw") from None
+            raise NoNumber(f"its unit {held.unit!r} is not known here; take the number with type: raw") from None
         if not found.like(wanted) and {found.symbol, wanted.symbol} != {"C", "K"}:
-            raise _Problem(f"it is in {found}, which is not {wanted}")
+            raise NoNumber(f"it is in {found}, which is not {wanted}")
         return found
 
 

@@ -29,6 +29,7 @@ from drivers.mbus.codec import (
 from drivers.mbus.settings import MOST_TELEGRAMS, MBusLine, MBusMeter
 from drivers.mbus.telegram import Header, Record, Telegram, telegram
 from drivers.mbus.values import Harvest, fault, harvest, identity
+from drivers.refusal import refuse_points
 from metering.errors import MeteringError, MeterRefused
 from metering.profile import Place, Profile
 from metering.text import Text
@@ -185,11 +186,7 @@ class MBusDriver:
         Raises:
             MeteringError: a point has a `fault`.
         """
-        for name, place in meter.points.items():
-            wrong = fault(place)
-            if wrong is not None:
-                raise MeteringError(Text("{meter}/{point}：{wrong}", "{meter}/{point}: {wrong}"),
-                                    meter=meter.meter, point=name, wrong=wrong)  # fmt: skip
+        refuse_points(meter, self.fault)
         return [self._readout(meter, tuple(meter.points), harvest(meter.points))] if meter.points else []
 
     def identify(self, line: BaseModel, meter: MeterPlan) -> Sequence[Request]:

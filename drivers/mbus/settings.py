@@ -1,12 +1,13 @@
 """What an M-Bus line and a meter on it are told in `agent.yaml`."""
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from drivers.contract import ExchangeLine
 from drivers.mbus.medium import maker_code
+from drivers.refusal import quoted
 from metering.fields import DurationS, FieldError, Strict
 from metering.text import Text
 
@@ -21,13 +22,6 @@ class MBusLine(ExchangeLine):
     frame: Literal["8N1", "8E1", "8O1", "8N2", "7E1"] = "8E1"
     timeout: DurationS = 2.0
     """Longest wait for a reply, and for the next part of it. A meter has 330 bit times and 50 ms, 1.2 s at 300 baud."""
-
-
-def _text(value: Any) -> Any:
-    if isinstance(value, int) and not isinstance(value, bool):
-        raise FieldError(Text('表号要加引号，否则前导零会丢失：secondary: "{value:08d}"',
-                              'quote the number, or leading zeros are lost: secondary: "{value:08d}"'), value=value)  # fmt: skip
-    return value
 
 
 def _eight(value: str) -> str:
@@ -50,7 +44,7 @@ class MBusMeter(Strict):
 
     primary: int | None = Field(default=None, ge=0, le=254)
     """0 to 250; 254 is answered by every meter, so it is for a line with only one."""
-    secondary: Annotated[str, BeforeValidator(_text), AfterValidator(_eight)] | None = None
+    secondary: Annotated[str, quoted("secondary", 8), AfterValidator(_eight)] | None = None
     """The meter's eight-digit number, `F` for any digit. Alone, the meter is selected by it; with `primary`, it is asked
     there and its answer must carry this number."""
     maker: Annotated[str, AfterValidator(_letters)] | None = None

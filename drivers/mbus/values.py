@@ -7,7 +7,6 @@ Promises
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 
 from drivers.contract import Value
@@ -16,6 +15,7 @@ from drivers.mbus.medium import medium_name
 from drivers.mbus.telegram import Header, Record
 from drivers.mbus.vif import PER_TIME, QUANTITIES, factor_of
 from drivers.measure import Number, measure, number_fault, sentinel_numbers
+from drivers.refusal import NoNumber
 from metering.errors import MeteringError
 from metering.profile import Place, ProfilePoint
 from metering.quantity import EXACT, Unit, convert, plausible, unit
@@ -75,13 +75,6 @@ def _text(record: Record) -> str | None:
     return str(record.content.number).zfill(digits)
 
 
-@dataclass(frozen=True, slots=True)
-class _Problem(Exception):
-    """Why a record gives no number."""
-
-    why: str
-
-
 class _Taker:
     """Takes one point's value."""
 
@@ -104,8 +97,8 @@ class _Taker:
             return Value(self._name, None, raw=raw, text=_text(record))
         try:
             number = self._number(record)
-        except _Problem as problem:
-            return self._none(problem.why, raw)
+        except NoNumber as problem:
+            return self._none(str(problem), raw)
         quality, why = _doubt(header.status)
         value = self._measure.value(number, raw, quality)
         return Value(value.point, value.value, value.quality, raw, why=why) if why else value
@@ -115,12 +108,12 @@ class _Taker:
 
     def _number(self, record: Record) -> float:
         if record.error:
-            raise _Problem(f"the meter reports: {record.error}")
+            raise NoNumber(f"the meter reports: {record.error}")
         number = record.content.number
         if number is None:
-            raise _Problem("the record holds a text" if record.content.text is not None else "invalid or no data")
+            raise NoNumber("the record holds a text" if record.content.text is not None else "invalid or no data")
         if number in self._sentinels:
-            raise _Problem(f"{number} means not available")
+            raise NoNumber(f"{number} means not available")
         if self._raw:
             return float(EXACT.multiply(number, self._scale)) + 0.0
         return self._converted(record, number)
@@ -132,17 +125,17 @@ class _Taker:
         if self._unit is not None:
             exact = convert(exact, self._unit_of(record), self._unit)
         if not plausible(exact):
-            raise _Problem(f"{exact} is out of all proportion")
+            raise NoNumber(f"{exact} is out of all proportion")
         return float(exact) + 0.0
 
     def _unit_of(self, record: Record) -> Unit:
         assert self._unit is not None
         name = unit_name(record)
         if name is None:
-            raise _Problem(f"its unit is not known here ({record.kind.quantity}); take the number with type: raw")
+            raise NoNumber(f"its unit is not known here ({record.kind.quantity}); take the number with type: raw")
         found = unit(name)
         if not found.like(self._unit) and {found.symbol, self._unit.symbol} != {"C", "K"}:
-            raise _Problem(f"it is in {found}, which is not {self._unit}")
+            raise NoNumber(f"it is in {found}, which is not {self._unit}")
         return found
 
 

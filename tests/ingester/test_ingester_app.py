@@ -122,6 +122,26 @@ async def test_what_agents_say_of_themselves_is_kept(site, world, pipe):
         assert (await running.ask("status"))["agents"] == {"agent-a": {"online": True, "at": 5}}
 
 
+async def test_f53_readings_from_the_future_raise_one_alert_of_their_agent(site, world, pipe, arrived):
+    ahead = world.now_ms() + 600_000 - 1_763_884_800_000
+    async with Running(site, world) as running:
+        pipe.put(arrived(1, [(ahead, "gas-main/volume", 1.0, 0)], unit="m3"))
+        await running.until(lambda: running.published("tanbiao/v1/demo/alerts"))
+        (event,) = map(json.loads, running.published("tanbiao/v1/demo/alerts"))
+        assert (event["type"], event["subject"]) == ("tanbiao.alert.raised", "agent-a")
+        (alert,) = (await running.ask("alerts", active=True))["rows"]
+        assert alert["code"] == "strange_times"
+        assert (await running.ask("status"))["receiving"]["strange_times_readings"] == 1
+
+
+async def test_a_status_of_an_agent_that_holds_what_the_store_lacks_is_answered_with_a_request(site, world, pipe):
+    status = AgentStatus(online=True, agent="agent-a", version="1", at=5, delivered={STREAM: [(3, 9)]})
+    async with Running(site, world) as running:
+        pipe.arriving.put_nowait(Message("tanbiao/v1/demo/agent-a/status", encode(status), retained=True))
+        await running.until(lambda: running.published(RECEIPTS))
+        assert decode_as(Receipt, running.published(RECEIPTS)[0]) == Receipt(stream=STREAM, through=0, resend=[(3, 9)])
+
+
 async def test_a_command_gets_the_same_answer_with_and_without_the_service(site, world, pipe, arrived):
     begin = (world.now_ms() - 600_000) // 60_000 * 60_000
     rows = [(begin + i * 10_000 - 1_763_884_800_000, "gas-main/volume", 100 + i * 0.25, 0) for i in range(40)]
@@ -145,7 +165,7 @@ async def test_a_command_gets_the_same_answer_with_and_without_the_service(site,
     assert await asyncio.to_thread(answers, running) == beside
 
 
-async def test_a_second_ingester_is_refused(site, world):
+async def test_f58_a_second_ingester_is_refused(site, world):
     async with Running(site, world) as running:
         with pytest.raises((StoreBusy, LineBusy)):
             await app.run(running.settings, running.document, world, asyncio.Event())

@@ -42,7 +42,7 @@ def start(program: str, *args: str) -> "subprocess.Popen[str]":
 
 
 @pytest.mark.parametrize("commits", [1, 40])
-def test_what_was_committed_survives_a_kill(tmp_path, commits):
+def test_f55_what_was_committed_survives_a_kill(tmp_path, commits):
     path = tmp_path / "series.duckdb"
     process = start(COMMITS_UNTIL_KILLED, str(path), STREAM)
     assert process.stdout is not None
@@ -60,7 +60,7 @@ def test_what_was_committed_survives_a_kill(tmp_path, commits):
     assert rows == [(T0 + seq * 1000, float(seq)) for seq in range(1, through + 1)]
 
 
-def test_a_second_owner_is_told_the_first_ones_process_id(tmp_path):
+def test_f58_a_second_owner_is_told_the_first_ones_process_id(tmp_path):
     path = tmp_path / "series.duckdb"
     process = start(COMMITS_UNTIL_KILLED, str(path), STREAM)
     assert process.stdout is not None
@@ -80,7 +80,7 @@ def test_a_file_that_is_no_database_is_refused(tmp_path):
         DuckdbSeries(tmp_path / "series.duckdb")
 
 
-def test_a_failed_commit_leaves_nothing_and_the_next_one_succeeds(tmp_path, arrived):
+def test_f56_a_failed_commit_leaves_nothing_and_the_next_one_succeeds(tmp_path, arrived):
     store = DuckdbSeries(tmp_path / "series.duckdb")
     store.commit([arrived(1, [(0, "main/energy", 1.0, 0)])])
     store._con.close()
@@ -140,7 +140,7 @@ asyncio.run(receive())
 """
 
 
-async def test_a_kill_between_commit_and_receipt_loses_and_doubles_nothing(tmp_path, world, arrived):
+async def test_f55_a_kill_between_commit_and_receipt_loses_and_doubles_nothing(tmp_path, world, arrived):
     path = tmp_path / "series.duckdb"
     batch = arrived(1, [(0, "main/energy", 1.0, 0), (5, "main/energy", 2.0, 0)])
     process = start(KILLED_BEFORE_THE_RECEIPT, str(path), batch.body.hex())

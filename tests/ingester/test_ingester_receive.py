@@ -171,7 +171,7 @@ async def test_a_batch_that_is_set_aside_claims_no_meter(world, pipe, series, ar
     assert series.owners() == {"main": "agent-b"}
 
 
-async def test_readings_at_impossible_times_are_kept_and_do_not_count(world, series, arrived):
+async def test_f53_readings_at_impossible_times_are_kept_and_do_not_count(world, series, arrived):
     ahead = (world.now_ms() - T0) + 400_000
     batches = [
         arrived(1, [(0, "main/energy", 1.0, 0), (ahead, "main/energy", 5.0, 0)]),
@@ -239,7 +239,7 @@ class Failing:
         return self._series.commit(arrivals)
 
 
-async def test_while_the_store_fails_nothing_is_receipted_and_nothing_dropped(world, pipe, series, arrived, caplog):
+async def test_f56_while_the_store_fails_nothing_is_receipted_and_nothing_dropped(world, pipe, series, arrived, caplog):
     async with receiving(world, Failing(series, 2)) as receiver:
         handling = asyncio.create_task(receiver.handle([message(arrived(1, [(0, "main/energy", 1.0, 0)]))]))
         await asyncio.sleep(0.05)

@@ -20,8 +20,6 @@ CHUNK = 64 * 1024
 """Bytes taken at once, and the most that waits unread."""
 WRITE_STALL_S = 10.0
 """Longest time without a byte accepted. The slowest frame, 260 bytes at 300 baud, takes 9 s."""
-_LONGEST_DRAIN = 64
-"""Chunks thrown away in one go: a device that never stops must not hold the loop."""
 
 
 class FileChannel:
@@ -29,6 +27,8 @@ class FileChannel:
 
     _may_end = True
     """Whether reading nothing means the end."""
+    _longest_drain = 64
+    """Reads thrown away in one go: a device that never stops must not hold the loop."""
 
     def __init__(self, fd: int, name: str, end: Text, close_file: Callable[[], None]) -> None:
         self._loop = asyncio.get_running_loop()
@@ -72,11 +72,11 @@ class FileChannel:
 
     def take_all(self) -> bytes:
         """Return what has arrived and was not read, without waiting: from the system's buffer too."""
-        arrived = self._take()
-        for _ in range(_LONGEST_DRAIN):
+        arrived = self._empty()
+        for _ in range(self._longest_drain):
             if not (self._listening and self._receive()):
                 break
-            arrived += self._take()
+            arrived += self._empty()
         return arrived
 
     async def close(self) -> None:
@@ -118,6 +118,10 @@ class FileChannel:
             self._deafen()
 
     def _take(self) -> bytes:
+        """Return what one read gives."""
+        return self._empty()
+
+    def _empty(self) -> bytes:
         data = bytes(self._arrived)
         self._arrived.clear()
         self._listen()

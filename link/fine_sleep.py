@@ -55,8 +55,8 @@ def _timer() -> int:
 
 
 def _set(timer: int, seconds: float) -> None:
-    """Let the timer go off once after so many seconds; 0 stops it and takes back what went off."""
-    nanoseconds = round(seconds * 1e9)
+    """Let the timer go off once after so many seconds, a nanosecond at least; 0 stops it and takes back what went off."""
+    nanoseconds = max(1, round(seconds * 1e9)) if seconds > 0 else 0
     spec = _Spec(0, 0, nanoseconds // 1_000_000_000, nanoseconds % 1_000_000_000)
     _libc.timerfd_settime(timer, 0, ctypes.byref(spec), None)
 

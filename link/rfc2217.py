@@ -7,7 +7,7 @@ refused, not used. What is thrown away here is thrown away in the server's buffe
 import asyncio
 from collections.abc import Callable
 
-from link.channels import FileChannel
+from link.channels import CHUNK, FileChannel
 from link.comport import (
     BOTH_BUFFERS,
     NO_FLOW_CONTROL,
@@ -76,7 +76,7 @@ class ComPortChannel:
         loop = asyncio.get_running_loop()
         end_s = loop.time() + timeout_s
         while not self._arrived:
-            if not await self._receive(max(end_s - loop.time(), 0.0)):
+            if not await self._receive(max(end_s - loop.time(), 0.0)) or (not self._arrived and loop.time() > end_s):
                 return b""
         arrived, self._arrived = self._arrived, b""
         return arrived
@@ -116,13 +116,13 @@ class ComPortChannel:
         loop = asyncio.get_running_loop()
         end_s = loop.time() + ANSWER_S
         while not happened():
-            if not await self._receive(max(end_s - loop.time(), 0.0)):
+            if loop.time() > end_s or not await self._receive(max(end_s - loop.time(), 0.0)):
                 raise MeterUnreachable(_no_option(self._name))
 
     async def _receive(self, timeout_s: float) -> bool:
-        """Take what comes; return False when nothing did."""
+        """Take what comes; return False when nothing did. Of a server that never stops, the newest is kept."""
         data = await self._raw.read(timeout_s)
-        self._arrived += self._codec.feed(data)
+        self._arrived = (self._arrived + self._codec.feed(data))[-CHUNK:]
         if reply := self._codec.take_reply():
             await self._raw.write(reply)
         return bool(data)

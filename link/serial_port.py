@@ -5,6 +5,7 @@ import contextlib
 import errno
 import os
 import termios
+from collections.abc import Callable
 
 import serial
 
@@ -14,6 +15,8 @@ from metering.errors import MeterUnreachable
 from metering.text import Text
 
 PTY_FRAME = "8N1"
+OPEN_S = 5.0
+"""Longest wait for the system to open a port: the driver of a broken adapter may never answer."""
 _PARITY = {"N": serial.PARITY_NONE, "E": serial.PARITY_EVEN, "O": serial.PARITY_ODD}
 
 
@@ -59,14 +62,44 @@ async def open_serial(path: str, baud: int, frame: str) -> SerialChannel:
     """Open a serial port for us alone, `frame` such as `8N1`. Speed and frame mean nothing on a pseudo-terminal.
 
     Raises:
-        MeterUnreachable: not there, not permitted, in use, or unable to do this speed and frame.
+        MeterUnreachable: not there, not permitted, in use, unable to do this speed and frame, or not open in time.
     """
     try:
-        port = await in_own_thread(f"open {path}", lambda: _open_port(path, baud, frame))
+        port = await opened_in_time(path, lambda: _open_port(path, baud, frame), OPEN_S)
     except (OSError, ValueError, termios.error) as error:
         raise MeterUnreachable(serial_refusal(path, baud, frame, error)) from error
     end = Text(f"{path} 已消失：检查适配器和电缆", f"{path} is gone: check the adapter and its cable")
     return SerialChannel(port.fileno(), path, end, lambda: _close_port(port))
+
+
+async def opened_in_time(path: str, open_port: Callable[[], serial.Serial], longest_s: float) -> serial.Serial:
+    """Return what `open_port` opens; a port that opens too late is closed again, in the thread that waited for it.
+
+    Raises:
+        MeterUnreachable: too late.
+    """
+    left = False
+
+    def unless_left() -> serial.Serial:
+        port = open_port()
+        if left:
+            _close_port(port)
+        return port
+
+    try:
+        async with asyncio.timeout(longest_s):
+            return await in_own_thread(f"open {path}", unless_left)
+    except TimeoutError:
+        raise MeterUnreachable(_hangs(path, longest_s)) from None
+    finally:
+        left = True
+
+
+def _hangs(path: str, longest_s: float) -> Text:
+    return Text(
+        f"{path} 在 {longest_s:g} 秒内没有打开：拔下适配器再插上，仍不行则更换适配器",
+        f"{path} did not open in {longest_s:g} s: unplug the adapter and plug it in again; if that does not help, replace it",
+    )
 
 
 def _open_port(path: str, baud: int, frame: str) -> serial.Serial:

@@ -25,6 +25,8 @@ class UdpChannel(FileChannel):
     """A `Channel` over a connected datagram socket."""
 
     _may_end = False
+    _longest_drain = 4096
+    """Datagrams: more than the system holds by default, however small they are."""
 
     def __init__(self, fd: int, name: str, end: Text, close_file: Callable[[], None]) -> None:
         self._lengths: deque[int] = deque()
@@ -55,6 +57,10 @@ class UdpChannel(FileChannel):
         if len(self._arrived) < CHUNK:
             self._listen()
         return data
+
+    def _empty(self) -> bytes:
+        self._lengths.clear()
+        return super()._empty()
 
     def _loss(self, error: OSError | None) -> Text:
         if error is not None and error.errno == errno.ECONNREFUSED:

@@ -7,11 +7,13 @@ import socket
 import subprocess
 import sys
 import termios
+import threading
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+import serial
 
 from link import channels, serial_port
 from link.real_world import RealWorld
@@ -199,6 +201,22 @@ async def test_a_file_that_is_no_serial_port_is_refused(world: RealWorld, tmp_pa
     path.touch()
     with pytest.raises(MeterUnreachable, match="check that it is a serial port"):
         await world.open_serial(str(path), 9600, "8N1")
+
+
+async def test_a_port_that_hangs_on_opening_is_given_up_and_closed_when_it_opens_at_last(pty: Any) -> None:
+    held, opened = threading.Event(), []
+
+    def open_port() -> serial.Serial:
+        held.wait(5.0)
+        opened.append(serial.Serial(pty.path))
+        return opened[0]
+
+    with pytest.raises(MeterUnreachable, match=r"did not open in 0\.05 s: unplug the adapter"):
+        await serial_port.opened_in_time(pty.path, open_port, 0.05)
+    held.set()
+    async with asyncio.timeout(5.0):
+        while not opened or opened[0].is_open:
+            await asyncio.sleep(0.01)
 
 
 def test_a_forbidden_port_names_the_group() -> None:

@@ -35,3 +35,8 @@ async def test_a_sleep_that_is_cancelled_leaves_its_timer_stopped() -> None:
     start = time.perf_counter()
     await fine.sleep(0.02)
     assert time.perf_counter() - start >= 0.02
+
+
+async def test_a_sleep_of_less_than_a_nanosecond_ends() -> None:
+    async with asyncio.timeout(2.0):
+        await FineSleep().sleep(1e-10)

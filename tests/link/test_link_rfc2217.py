@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from link.comport import ComPort, command, escaped
 from link.real_world import RealWorld
+from link.rfc2217 import ComPortChannel
+from link.tcp import open_tcp
 from metering.errors import MeterUnreachable
 
 WILL, WONT, DO, DONT, IAC = 251, 252, 253, 254, 255
@@ -75,6 +77,28 @@ async def test_a_server_of_another_kind_names_the_remedy(world: RealWorld, peer:
         await opening
     assert "set that port of the serial server to RFC 2217" in refused.value.say("en")
     assert "RFC 2217 模式" in refused.value.say("zh")
+
+
+async def test_a_server_that_streams_and_never_agrees_is_given_up_in_time(world: RealWorld, peer: Any) -> None:
+    opening = asyncio.ensure_future(world.open_serial(f"rfc2217://127.0.0.1:{peer.port}", 9600, "8N1"))
+    _, writer = await peer.streams()
+    began = time.monotonic()
+    while not opening.done() and time.monotonic() - began < 8:
+        writer.write(bytes(4096))
+        await asyncio.sleep(0.01)
+    assert 2.9 < time.monotonic() - began < 5
+    with pytest.raises(MeterUnreachable, match="does not answer by RFC 2217"):
+        await opening
+
+
+async def test_what_nobody_reads_fills_64_kib_and_no_more(peer: Any) -> None:
+    channel = ComPortChannel(await open_tcp("127.0.0.1", peer.port, 1.0), "server", 9600)
+    _, writer = await peer.streams()
+    changing = asyncio.ensure_future(channel.set_speed(9600))
+    writer.write(bytes(300_000) + command(101, 9600, 4))
+    await changing
+    assert len(await channel.read(1.0)) == 65536
+    await channel.close()
 
 
 async def test_an_address_of_another_form_is_refused(world: RealWorld) -> None:

@@ -76,3 +76,16 @@ async def test_a_flood_of_datagrams_fills_no_memory(world: RealWorld, meter: soc
         await asyncio.sleep(0)
     assert 0 < channel.drain() <= 400_000
     await channel.close()
+
+
+async def test_draining_takes_every_datagram_that_has_arrived(world: RealWorld, meter: socket.socket) -> None:
+    channel = await world.open_udp(*meter.getsockname())
+    await channel.write(b"request")
+    _, agent = meter.recvfrom(100)
+    for n in range(100):
+        meter.sendto(b"late%d" % n, agent)
+        await asyncio.sleep(0.0002 if n < 50 else 0)
+    assert channel.drain() == sum(len(b"late%d" % n) for n in range(100))
+    meter.sendto(b"right", agent)
+    assert await channel.read(1.0) == b"right"
+    await channel.close()

@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 LONGEST_BACK_MS = 62 * 86_400_000
 MOST_VALUES = 1_000_000
 PER_S = 1000
-"""Values of one line a second, on average."""
+"""Values of one gap a second, on average."""
 EDGE_MS = 300_000
 """So near an end of a gap a value's time may be another by our clock: meters are kept to five minutes."""
 _REMEMBERED = 20_000

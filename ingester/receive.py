@@ -23,7 +23,7 @@ from ingester.intake import MOST, Intake
 from ingester.resends import Resends
 from ingester.store.contract import Arrived, SeriesStore
 from link.world import Message, Worker, World
-from metering.errors import StoreFailed
+from metering.errors import StoreBusy, StoreFailed
 from metering.wire import AgentStatus, Receipt, encode
 
 log = logging.getLogger(__name__)
@@ -34,6 +34,8 @@ FLUSH_S = 0.2
 """Longest wait of a batch for others to be committed with."""
 PART_BYTES = 4 << 20
 """Bytes of bodies in one commit, more by one body at most: what unpacks to much is not in memory all at once."""
+UNUSABLE = (StoreFailed, StoreBusy)
+"""What a store raises that may work again later: busy is one that had to be opened again, and another process was quicker."""
 RECEIPT_S = 2.0
 """Longest wait for the broker to take receipts. While reading rests, its acknowledgements are not read; receipts come again."""
 
@@ -146,14 +148,14 @@ class Receiver:
 
     async def _patiently(self, arrivals: Sequence[Arrived], refused: Sequence[Refused]) -> list[Arrived]:
         """Store until it succeeds, waiting longer each time; say when it fails and when it is back."""
-        attempts = AsyncRetrying(retry=retry_if_exception_type(StoreFailed), wait=self._wait_s, sleep=self.world.sleep)
+        attempts = AsyncRetrying(retry=retry_if_exception_type(UNUSABLE), wait=self._wait_s, sleep=self.world.sleep)
         settled: list[Arrived] = []
         async for attempt in attempts:
             with attempt:
                 number = attempt.retry_state.attempt_number
                 try:
                     settled = await self.worker.run(self._store, arrivals, refused)
-                except StoreFailed as error:
+                except UNUSABLE as error:
                     self.intake.stall(True)
                     if number == 1:
                         log.error("no receipts until the store works again: %s", error)

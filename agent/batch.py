@@ -58,7 +58,8 @@ class Collector:
         self._origin = origin
         self._world = world
         self._full: list[_Columns] = []
-        self._raw_minute: dict[str, int] = {}
+        self._raw_minute: dict[int, int] = {}
+        """counter -> minute whose first read was kept with its bytes."""
         self._open = self._columns()
 
     def _columns(self) -> _Columns:
@@ -79,25 +80,25 @@ class Collector:
         return True
 
     def _add(self, meter: Meter, answer: Answer) -> None:
-        columns, indices, measured_ms = self._open, meter.indices, self._measured_ms(answer)
+        columns, measured_ms = self._open, self._measured_ms(answer)
+        indices = [meter.indices[value.point] for value in answer.values]
         unsynced = columns.clock == "unsynced"
         at = len(columns.t)
-        for value in answer.values:
+        for index, value in zip(indices, answer.values, strict=True):
             x: float | str | None = value.value
             quality = value.quality
             if isinstance(x, float | int) and not -_EXACT <= x <= _EXACT:
                 x, quality = self._large(x, quality)
             if unsynced and quality is Quality.GOOD:
                 quality = Quality.UNSYNCED
-            columns.p.append(indices[value.point])
+            columns.p.append(index)
             columns.x.append(x)
             columns.q.append(int(quality))
             if value.source_ms is not None:
                 columns.s[len(columns.p) - 1] = value.source_ms - measured_ms
         columns.t.extend([measured_ms] * (len(columns.p) - at))
-        minute = measured_ms // 60_000
-        if self._raw_minute.get(meter.id) != minute and answer.error is None:
-            self._keep_raw(meter, answer.values, at, minute)
+        if answer.error is None:
+            self._keep_raw(meter, answer.values, at, measured_ms)
 
     def _measured_ms(self, answer: Answer) -> int:
         """Return when a value was asked for, by the clock of the columns."""
@@ -111,12 +112,17 @@ class Collector:
             return (str(int(x)) if x == int(x) and abs(x) < 1e40 else x), quality
         return None, Quality.BAD
 
-    def _keep_raw(self, meter: Meter, values: Sequence[Value], at: int, minute: int) -> None:
-        """Keep the counters' bytes of the first read of a minute."""
-        for index, value in enumerate(values, at):
-            if value.raw is not None and value.point in meter.counters:
-                self._open.raw[str(index)] = value.raw.hex()
-                self._raw_minute[meter.id] = minute
+    def _keep_raw(self, meter: Meter, values: Sequence[Value], at: int, measured_ms: int) -> None:
+        """Keep the counters' bytes of the first read of a minute, and of the last that is due in it."""
+        minute = measured_ms // 60_000
+        is_last = (measured_ms + meter.interval_ms) // 60_000 != minute
+        for place, value in enumerate(values, at):
+            if value.raw is None or value.point not in meter.counters or value.quality is Quality.BACKFILLED:
+                continue
+            counter = meter.indices[value.point]
+            if is_last or self._raw_minute.get(counter) != minute:
+                self._open.raw[str(place)] = value.raw.hex()
+                self._raw_minute[counter] = minute
 
     @property
     def holds_any(self) -> bool:

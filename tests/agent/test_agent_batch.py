@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -46,12 +47,43 @@ def test_a_batch_holds_few_enough_readings(collector: Collector, meter: Meter) -
     assert all(len(draft.t) <= READINGS + 1 for draft in drafts)
 
 
-def test_counters_keep_their_bytes_once_a_minute(collector: Collector, meter: Meter) -> None:
+def test_counters_keep_their_bytes_at_the_first_and_the_last_read_of_each_minute(
+    collector: Collector, meter: Meter
+) -> None:
     for second in range(150):
-        collector.take(meter, [answer(T + second * 1000)])
+        collector.take(meter, [answer(T + second * 1000 + 7)])
     [draft] = collector.drafts()
-    assert isinstance(draft.raw, dict)
-    assert draft.raw == {"0": "0102", "120": "0102", "240": "0102"}
+    assert draft.raw == dict.fromkeys(("0", "118", "120", "238", "240"), "0102")
+
+
+def test_each_counter_keeps_its_own_bytes_in_whichever_request_it_is_read(
+    world: Any, wired: Callable[..., Wiring]
+) -> None:
+    wiring = wired()
+    meter = replace(next(wiring.meters), counters=frozenset({"energy", "power"}))
+    collector = Collector(Origin("demo", "workshop-1", "c0", wiring.points), world)
+    for second in range(3):
+        collector.take(meter, [Answer(T + second * 1000, [Value("energy", 1.0, raw=b"\x01")])])
+        collector.take(meter, [Answer(T + second * 1000, [Value("power", 2.0, raw=b"\x02")])])
+    [draft] = collector.drafts()
+    assert draft.raw == {"0": "01", "1": "02"}
+
+
+def test_values_of_the_past_keep_no_bytes_and_cost_no_reading_its_own(collector: Collector, meter: Meter) -> None:
+    collector.take(meter, [answer(T)])
+    collector.take(meter, [Answer(T - 600_000, [Value("energy", 0.5, Quality.BACKFILLED, raw=b"\x09")])])
+    collector.take(meter, [answer(T + 1000)])
+    [draft] = collector.drafts()
+    assert draft.raw == {"0": "0102"}
+
+
+def test_an_answer_with_an_unknown_point_leaves_the_columns_as_they_were(collector: Collector, meter: Meter) -> None:
+    collector.take(meter, [answer(T)])
+    with pytest.raises(KeyError):
+        collector.take(meter, [Answer(T + 1000, [Value("energy", 2.0), Value("unknown", 3.0)])])
+    collector.take(meter, [answer(T + 2000, 7.0, 8.0)])
+    [draft] = collector.drafts()
+    assert (draft.t, draft.p, draft.x) == ([0, 0, 2000, 2000], [0, 1, 0, 1], [1.5, 2.5, 7.0, 8.0])
 
 
 def test_a_clock_that_is_set_ends_the_batch(collector: Collector, meter: Meter, world: Any) -> None:

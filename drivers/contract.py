@@ -19,10 +19,10 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Annotated, Any, Literal, Protocol, TypeVar
 
 import msgspec
-from pydantic import BaseModel, Field, model_validator
+from pydantic import AfterValidator, BaseModel, Field, model_validator
 
 from metering.fields import DurationS, FieldError, Strict
 from metering.profile import Place, Profile
@@ -85,6 +85,22 @@ class Tls(Strict):
     """The name in the device's certificate; None: the host."""
 
 
+def _within(least_s: float, most_s: float) -> AfterValidator:
+    def checked(value: float) -> float:
+        if not least_s <= value <= most_s:
+            raise FieldError(
+                Text("{value:g} s 超出范围：{least:g} 到 {most:g} s", "{value:g} s is out of range: {least:g} s to {most:g} s"),
+                value=value, least=least_s, most=most_s,
+            )  # fmt: skip
+        return value
+
+    return AfterValidator(checked)
+
+
+ReplyTimeS = Annotated[DurationS, _within(0.01, 60.0)]
+"""Longest wait for a reply: a shorter one no meter keeps, with a longer one a dead meter would hold up its line."""
+
+
 class ExchangeLine(Strict):
     """Settings every line of an exchange driver has. A driver's own model adds to it and changes defaults."""
 
@@ -98,9 +114,9 @@ class ExchangeLine(Strict):
     """A port, best by `/dev/serial/by-id/...`, or `rfc2217://host:port` of a serial server whose speed we set."""
     baud: int = Field(default=9600, ge=300, le=4_000_000)
     frame: Literal["8N1", "8E1", "8O1", "8N2", "7E1"] = "8N1"
-    timeout: DurationS = 1.0
+    timeout: ReplyTimeS = 1.0
     """Longest wait for a reply."""
-    turnaround: DurationS = 0.0
+    turnaround: Annotated[DurationS, _within(0.0, 10.0)] = 0.0
     """Silence the devices need before a request, where it is longer than the protocol's own."""
     echo: bool = False
     """Whether the adapter hands back what we send; it is compared and thrown away."""

@@ -5,8 +5,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from drivers.contract import ExchangeLine
-from metering.fields import DurationS, FieldError, Strict
+from drivers.contract import ExchangeLine, ReplyTimeS
+from metering.fields import FieldError, Strict
 from metering.text import Text
 
 
@@ -15,7 +15,7 @@ class Cjt188Line(ExchangeLine):
 
     baud: int = Field(default=2400, ge=300, le=4_000_000)
     frame: Literal["8N1", "8E1", "8O1", "8N2", "7E1"] = "8E1"
-    timeout: DurationS = 2.0
+    timeout: ReplyTimeS = 2.0
 
 
 def _quoted(value: Any) -> Any:

@@ -5,9 +5,9 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from drivers.contract import ExchangeLine
+from drivers.contract import ExchangeLine, ReplyTimeS
 from drivers.refusal import quoted
-from metering.fields import DurationS, FieldError, Strict
+from metering.fields import FieldError, Strict
 from metering.text import Text
 
 
@@ -17,7 +17,7 @@ class Iec62056Line(ExchangeLine):
     baud: int = Field(default=300, ge=300, le=4_000_000)
     """The speed of the sign-on: 300 by the standard. It stays where the speed is not changed."""
     frame: Literal["8N1", "8E1", "8O1", "8N2", "7E1"] = "7E1"
-    timeout: DurationS = 3.0
+    timeout: ReplyTimeS = 3.0
     change_speed: bool = True
     """Whether to go to the speed the meter proposes. Without effect over plain TCP, where nobody can change it."""
     software_parity: bool = False

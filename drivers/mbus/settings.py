@@ -5,10 +5,10 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from drivers.contract import ExchangeLine
+from drivers.contract import ExchangeLine, ReplyTimeS
 from drivers.mbus.medium import maker_code
 from drivers.refusal import quoted
-from metering.fields import DurationS, FieldError, Strict
+from metering.fields import FieldError, Strict
 from metering.text import Text
 
 MOST_TELEGRAMS = 32
@@ -20,7 +20,7 @@ class MBusLine(ExchangeLine):
 
     baud: int = Field(default=2400, ge=300, le=4_000_000)
     frame: Literal["8N1", "8E1", "8O1", "8N2", "7E1"] = "8E1"
-    timeout: DurationS = 2.0
+    timeout: ReplyTimeS = 2.0
     """Longest wait for a reply, and for the next part of it. A meter has 330 bit times and 50 ms, 1.2 s at 300 baud."""
 
 

@@ -2,8 +2,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from agent.wiring import Wiring, wire
+from drivers.catalogue import driver
 from drivers.contract import ExchangeLine
 from metering.errors import SettingsFaults
 from settings.agent import load_agent
@@ -117,3 +119,23 @@ def test_a_serial_line_takes_what_it_leaves_open_from_the_profile(agent_file: Ag
     [line] = wire(*load_agent(path, {})).lines
     assert isinstance(line.settings, ExchangeLine)
     assert (line.settings.baud, line.settings.frame) == (2400, "8E1")
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("timeout: 0 s", "0 s is out of range: 0.01 s to 60 s"),
+        ("timeout: 2 min", "120 s is out of range: 0.01 s to 60 s"),
+        ("turnaround: 5 h", "18000 s is out of range: 0 s to 10 s"),
+    ],
+)
+def test_a_time_no_line_can_work_with_is_refused(agent_file: AgentFile, setting: str, said: str) -> None:
+    [fault] = faults(agent_file(f'a: {{driver: modbus, tcp: "meter:502", {setting}}}'))
+    assert setting.split(":")[0] in fault
+    assert said in fault
+
+
+@pytest.mark.parametrize("name", ["modbus", "mbus", "dlt645", "cjt188", "iec62056"])
+def test_each_drivers_own_timeout_has_the_same_bounds(name: str) -> None:
+    with pytest.raises(ValidationError, match="out of range"):
+        driver(name).line_model(driver=name, tcp="meter:502", timeout="0 s")

@@ -44,11 +44,12 @@ class GapBook:
     def missed(self, meter: str, slot_ms: int, cause: str, uptime_s: float, count: int = 1) -> None:
         """Note slots without a reading, the first of them at `slot_ms`."""
         gap = self._open.get(meter)
+        before = "clock" if gap is None else gap.cause
         if gap is None:
             self._open[meter] = gap = _Open(slot_ms, cause, 0, uptime_s)
         gap.missed += count
         if meter in self._tallies:
-            self._tallies[meter].missed(slot_ms, count, gap.cause)
+            self._tallies[meter].missed(slot_ms, count, gap.cause, before)
 
     def read(self, meter: str, slot_ms: int) -> Gap | None:
         """Note a reading at a slot: it ends the gap, if there is one; return that."""

@@ -54,9 +54,9 @@ class SlotTally:
             self._hour(number).read += 1
             self._next = number + 1
 
-    def missed(self, slot_ms: int, count: int, cause: str) -> None:
-        """Note slots in a row that were missed, the first at `slot_ms`."""
-        number = self._reach(slot_ms, cause)
+    def missed(self, slot_ms: int, count: int, cause: str, before: str = "clock") -> None:
+        """Note slots in a row that were missed, the first at `slot_ms`. Slots before it were missed for `before`."""
+        number = self._reach(slot_ms, before)
         assert self._next is not None
         self._miss(max(number, self._next), number + count, cause)
 

@@ -331,7 +331,12 @@ class _Centre:
         return await self.reader.run(self.services.series.readings, point, start_ms, end_ms, limit)
 
     async def completeness(self, start_ms: int, end_ms: int, meter: str | None) -> Sequence[MeterDay]:
-        return await self.reader.run(self.services.slots, start_ms, end_ms, meter)
+        found: list[MeterDay] = []
+        for begin, end in self.services.grid.periods(start_ms, min(end_ms, self.world.now_ms()), "day"):
+            found += await self.reader.run(
+                self.services.slots, begin, end, meter
+            )  # between days others have their turn
+        return sorted(found, key=lambda day: (day.meter, day.start_ms))
 
     async def alerts(self, active: bool | None) -> Sequence[AlertRow]:
         return await self.reader.run(self.services.records.alerts, active)

@@ -4,8 +4,9 @@ Readings are stored as soon as a line has read what was due, together with what 
 commit, after which they are published. So a power cut or a kill costs the readings of some milliseconds, of a line
 that is long under way those of 250 ms, and each of them shows as a gap.
 
-On `stop` the polling ends: a read under way finishes or times out. Then what was collected is stored, the publisher has
-a goodbye of at most 3 s, and what is left waits in the outbox. All of it takes at most 5 s.
+On `stop` the polling ends: a read under way finishes, or is ended with all it would still wait for. Then what was
+collected is stored, the publisher has a goodbye of at most 3 s, and what is left waits in the outbox. All of it takes at
+most 5 s.
 """
 
 import asyncio
@@ -48,6 +49,9 @@ ANNOUNCED_EVERY_S = 86_400.0
 GOODBYE_S = 3.0
 LAST_READ_S = 1.5
 """Longest wait for reads under way when told to stop."""
+_LET_GO_S = 0.1
+_TIMES = 4
+"""That a read is told to let go: each time ends one wait of its own way out (a speed set back, a session closed)."""
 _SECRETS = ("password", "token", "secret")
 
 
@@ -221,8 +225,12 @@ class _Agent:
                 watchdog.progress()
 
     async def _store(self) -> None:
-        """Put what was collected into the outbox, and offer it to the publisher."""
+        """Put what was collected into the outbox, and offer it to the publisher.
+
+        The end of a gap goes with the reading that ended it: a kill cannot part them.
+        """
         async with self._storing:
+            self._collector.tell(self._gaps.due(self._world.uptime()))
             drafts = self._collector.drafts()
             if drafts:
                 self._publisher.offer(await self._outbox.put(drafts))
@@ -245,12 +253,17 @@ class _Agent:
 
 
 async def _ended(polling: list[asyncio.Task[None]]) -> None:
-    """Wait for reads under way; end those that take longer."""
-    if polling:
-        _, late = await asyncio.wait(polling, timeout=LAST_READ_S)
+    """Wait for reads under way; end those that take longer, and what they wait for on their way out."""
+    late, wait_s = set(polling), LAST_READ_S
+    for _ in range(1 + _TIMES):
+        if not late:
+            break
+        _, late = await asyncio.wait(late, timeout=wait_s)
         for task in late:
             task.cancel()
-        await asyncio.gather(*late, return_exceptions=True)
+        wait_s = _LET_GO_S
+    if late:
+        log.warning("still busy: %s", ", ".join(sorted(task.get_name() for task in late)))
 
 
 def _address(settings: AgentSettings) -> BrokerAddress:

@@ -186,6 +186,50 @@ def test_a_stop_takes_five_seconds_at_most_even_with_a_hanging_meter(story: Stor
     assert in_virtual_time(timed()) <= 5.0
 
 
+def test_a_stop_takes_five_seconds_at_most_even_where_closing_a_line_hangs(
+    story: Story, in_virtual_time: Any, fakes: Any
+) -> None:
+    class Hanging:
+        def __init__(self, end: Any) -> None:
+            self._end = end
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._end, name)
+
+        async def close(self) -> None:
+            try:
+                await asyncio.sleep(60)
+            finally:
+                await asyncio.sleep(60)
+
+    class Wire(fakes.Wire):  # type: ignore[misc]
+        async def open(self) -> Any:
+            return Hanging(await super().open())
+
+    story.world.lines["meter:502"] = Wire(story.wire.meter)
+
+    async def timed() -> float:
+        loop = asyncio.get_running_loop()
+        start = loop.time()
+        await story.run(3.2)
+        return loop.time() - start - 3.2
+
+    assert in_virtual_time(timed()) <= 5.0
+    assert len(story.times()) == 3
+    assert not story.statuses()[-1].online
+
+
+def test_the_end_of_a_gap_is_stored_with_the_reading_that_ended_it(story: Story, in_virtual_time: Any) -> None:
+    answers = story.wire.meter
+    story.wire.meter = lambda frame: answers(frame) if not 2 <= story.world.uptime() < 4.5 else []
+    in_virtual_time(story.run(60.5))
+    [end] = [gap.end for gap in story.events(Gap) if gap.end is not None]
+    [batch] = [
+        batch for batch in story.broker.batches() if any(isinstance(event, Gap) and event.end for event in batch.events)
+    ]
+    assert end in [batch.t0 + at for at in batch.t]
+
+
 def test_a_second_agent_is_refused(story: Story, in_virtual_time: Any, fakes: Any) -> None:
     async def second() -> None:
         with pytest.raises(StoreBusy, match=str(os.getpid())):

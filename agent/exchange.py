@@ -124,10 +124,10 @@ class ExchangeWire:
 
     def _hold(self, meter: Meter, request: Request, error: MeterError) -> bool:
         """Leave a meter alone where its late reply could pass for the reply to another request; return whether."""
-        unanswered = isinstance(error, MeterSilent) or (
-            isinstance(error, BadFrame) and not self._port.has_heard_reply(request)
+        unanswered = not isinstance(error, MeterRefused) and not (
+            isinstance(error, BadFrame) and self._port.has_heard_reply(request)
         )
-        if not unanswered or request.replies_are_distinct:
+        if not unanswered or not self._port.has_sent or request.replies_are_distinct:
             return False
         hold_s = max(_SHORTEST_HOLD_S, _HOLD_TIMEOUTS * self._settings.timeout)
         self._held_until_s[meter.id] = self._world.uptime() + hold_s
@@ -160,19 +160,17 @@ class ExchangeWire:
         asked = self.meters[meter.id]
         try:
             return await self._port.converse(request, asked, turn.patience_s)
-        except MeterUnreachable as error:
-            was_fresh = self._port.fresh
-            await self._port.lose(error)
-            if was_fresh:
-                return self._refused(request, error)
         except MeterRefused as error:
             return self._refused(request, error)
         except MeterError as error:
+            was_lost, was_fresh = isinstance(error, MeterUnreachable), self._port.fresh
             await self._port.recover(error)
-            if self._hold(meter, request, error) or not self._worth_a_retry(error, turn):
+            may_ask_again = not was_fresh if was_lost else self._worth_a_retry(error, turn)
+            if self._hold(meter, request, error) or not may_ask_again:
                 return self._refused(request, error)
-            asked.failures[error.cause] += 1
-            asked.retries += 1
+            if not was_lost:
+                asked.failures[error.cause] += 1
+                asked.retries += 1
         return await self._once_more(meter, request)
 
     def _worth_a_retry(self, error: MeterError, turn: Turn) -> bool:

@@ -43,6 +43,8 @@ class Port:
         self._channel: Channel | None = None
         self.fresh = False
         """Whether nothing was answered yet on the open channel."""
+        self.has_sent = False
+        """Whether a whole frame of the last request went out, so that a reply may come."""
         self._asked: MeterCounters | None = None
         """The meter asked last: what comes unasked is most likely its."""
         self._rest = b""
@@ -64,6 +66,7 @@ class Port:
             LineDown: the line could not be opened.
             MeterError: there are none; `recover` is then to be called.
         """
+        self.has_sent = False
         channel = self._channel or await self._open()
         await self._fall_silent(channel)
         self._asked = asked
@@ -116,6 +119,7 @@ class Port:
         """Send a frame; return what came beyond its echo."""
         self._heard = b""
         await channel.write(frame)
+        self.has_sent = True
         if not self._settings.echo:
             return b""
         until_s = self._world.uptime() + self._timeout_s + self._wire_s(len(frame), speed)

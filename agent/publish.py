@@ -2,8 +2,9 @@
 
 Promises
     * Only a receipt settles a batch; the broker's acknowledgement does not.
-    * At most `WINDOW` batches are under way. Live ones leave first; the backlog goes beside them, oldest first, at most
-      `BACKLOG_PER_S` a second and in half the window.
+    * At most `WINDOW` batches are under way. Live ones leave first; the backlog goes beside them, oldest first, in half
+      the window and at most `BACKLOG_BYTES` at a time: as fast as receipts come, and so little ahead of a live batch
+      that this one waits seconds at most, on a slow network or at a slow ingester.
     * What has no receipt is sent again after 10 s, then ever more rarely (300 s), and at once when the connection or the
       ingester begins anew.
     * A receipt is believed for our own streams only, and in a stream of this run never beyond what was given a number.
@@ -19,13 +20,14 @@ from agent.outbox import Outbox
 from agent.sealed import Sealed
 from link.world import Broker, Connected, Disconnected, Message, World
 from metering.errors import MalformedBatch
-from metering.wire import IngesterStatus, Receipt, Topics, decode_as, unpack
+from metering.wire import MAX_SENT, IngesterStatus, Receipt, Topics, decode_as, unpack
 
 log = logging.getLogger(__name__)
 
 WINDOW = 64
-BACKLOG_PER_S = 50.0
-SENDERS = 8
+BACKLOG_BYTES = 256 * 1024
+"""Under way, as sent: two seconds of 1 Mbit/s."""
+SENDERS = 16
 RESEND_S = 10.0
 LONGEST_RESEND_S = 300.0
 SILENT_AFTER_S = 15.0
@@ -69,6 +71,8 @@ class Publisher:
     _opening: int = 0
     """The opening of the outbox's file that `_cursor` belongs to."""
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
+    _settled: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when there may be room for more of the backlog."""
     _unanswered_since_ms: int | None = None
     sent: int = 0
     receipted: int = 0
@@ -124,6 +128,7 @@ class Publisher:
             flight.tries, flight.due_s = 0, 0.0
         self._cursor, self._behind = 0, True
         self._wake.set()
+        self._settled.set()
 
     def _hear_of_ingester(self, payload: bytes) -> None:
         try:
@@ -152,6 +157,7 @@ class Publisher:
             log.warning("a receipt of stream %s is beyond what was given", receipt.stream)
             return
         self._settle(receipt)
+        self._settled.set()
         for first, last in receipt.resend:
             if first <= last and len(self._asked) < _MOST_ASKED:
                 self._asked.append((receipt.stream, first, last))
@@ -191,12 +197,7 @@ class Publisher:
                 await self._send(flight)
 
     async def _rest(self) -> None:
-        self._wake.clear()
-        try:
-            async with asyncio.timeout(0.5):
-                await self._wake.wait()
-        except TimeoutError:
-            return
+        await _set_again(self._wake, 0.5)
 
     def _next(self) -> _Flight | None:
         """Return what to send now: live batches first, then what is due again."""
@@ -238,15 +239,19 @@ class Publisher:
         while True:
             if self._opening != self.outbox.opening:
                 await self._look_again()
-            room = WINDOW // 2 - len(self._window)
+            room = self._room()
             if not (self.broker.connected and room > 0 and (self._behind or self._asked)):
-                await self.world.sleep(0.2)
+                await _set_again(self._settled, 0.2)
                 continue
-            rows = await self._older(min(room, _BACKLOG_CHUNK))
-            boarded = sum(self._board(row) is not None for row in rows)
-            if boarded:
+            rows = await self._older(room)
+            if sum(self._board(row) is not None for row in rows):
                 self._wake.set()
-            await self.world.sleep(max(boarded, 1) / BACKLOG_PER_S)
+
+    def _room(self) -> int:
+        """Return how many batches of the backlog may join those under way."""
+        sizes = [len(flight.row.payload) for flight in self._window.values()]
+        left = BACKLOG_BYTES - sum(sizes)
+        return max(0, min(WINDOW // 2 - len(sizes), _BACKLOG_CHUNK, left // MAX_SENT))
 
     async def _look_again(self) -> None:
         """Read from the beginning: the file was opened anew, so a read may have failed and ids may have changed."""
@@ -269,3 +274,13 @@ class Publisher:
         if rows and self._cursor == after_id:
             self._cursor = rows[-1].id
         return rows
+
+
+async def _set_again(event: asyncio.Event, longest_s: float) -> None:
+    """Wait until an event is set anew, at most so long."""
+    event.clear()
+    try:
+        async with asyncio.timeout(longest_s):
+            await event.wait()
+    except TimeoutError:
+        return

@@ -1,6 +1,7 @@
 """What the agent says of itself: a retained message every 5 s or on change, and the answer on the control socket."""
 
 import asyncio
+from collections import deque
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -8,11 +9,13 @@ from typing import Any
 from agent.gaps import GapBook
 from agent.line import LineOwner
 from agent.outbox import Outbox
-from agent.publish import BACKLOG_PER_S, Publisher
+from agent.publish import WINDOW, Publisher
 from link.world import Broker, Will, World
 from metering.wire import AgentStatus, Topics, encode, pack
 
 EVERY_S = 5.0
+_LOOKS = 3
+"""Statuses over which the pace of the backlog is taken."""
 
 
 def own_version() -> str:
@@ -44,6 +47,8 @@ class Reporter:
     gaps: GapBook
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when something changed that should not wait 5 s."""
+    _waiting: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=_LOOKS))
+    """Uptime, and batches without a receipt then."""
 
     async def run(self) -> None:
         """Publish until cancelled."""
@@ -59,7 +64,9 @@ class Reporter:
                 continue
 
     async def publish(self, online: bool) -> None:
-        payload = pack(encode(await self.status(online)))
+        status = await self.status(online)
+        self._waiting.append((self.world.uptime(), status.unreceipted))
+        payload = pack(encode(status))
         await self.broker.publish(self.topics.status(self.agent), payload, retain=True)
 
     async def status(self, online: bool = True) -> AgentStatus:
@@ -85,5 +92,17 @@ class Reporter:
             "connected": self.broker.connected,
             "sent": self.publisher.sent,
             "receipted": self.publisher.receipted,
-            "backlog_eta_s": round(status.unreceipted / BACKLOG_PER_S) if self.broker.connected else None,
+            "backlog_eta_s": self._eta_s(status.unreceipted) if self.broker.connected else None,
         }
+
+    def _eta_s(self, unreceipted: int) -> int | None:
+        """Return when the backlog will be through at the pace of late, seconds; None while it does not shrink."""
+        now_s = self.world.uptime()
+        if unreceipted <= WINDOW:
+            return 0
+        if not self._waiting:
+            return None
+        then_s, before = self._waiting[0]
+        if not before > unreceipted or now_s <= then_s:
+            return None
+        return round(unreceipted * (now_s - then_s) / (before - unreceipted))

@@ -24,6 +24,8 @@ MOST_TEXTS = 20
 CONTACTS = 2
 """A meter that has not answered so often when its protocol was asked who it is, is not asked so again."""
 _LONGEST_TEXT = 120
+_ABSENT = (1, 2, 3)
+"""Illegal function, data address, data value."""
 
 
 class UnknownVariant(MeterError):
@@ -45,7 +47,7 @@ async def decided(wire: Wire, meter: Meter) -> Meter:
     for name, variant in profile.variants.items():
         for at, probe in variant.probe.items():
             async for answer in wire.read(meter, {at: probe}):
-                if answer.error is not None and not isinstance(answer.error, MeterRefused):
+                if answer.error is not None and not _is_absence(answer.error):
                     raise answer.error
                 for value in answer.values:
                     told = _shown(value)
@@ -55,6 +57,11 @@ async def decided(wire: Wire, meter: Meter) -> Meter:
     if chosen is None:
         raise UnknownVariant(_found(profile, found))
     return meter.variants[chosen]
+
+
+def _is_absence(error: MeterError) -> bool:
+    """Return whether a meter says that it has no such place; that it is busy tells nothing."""
+    return isinstance(error, MeterRefused) and error.code in _ABSENT
 
 
 def variant_name(whole: Meter, meter: Meter) -> str:

@@ -23,6 +23,7 @@ from agent.memory import Memory
 from agent.polled import Polled
 from agent.schedule import Schedule
 from agent.session import SessionWire
+from agent.slots import Due
 from agent.wiring import Line, Meter
 from drivers.contract import ExchangeDriver, ExchangeLine, SessionDriver
 from link.world import World
@@ -111,6 +112,14 @@ class LineOwner:
                 looking.cancel()
                 await self._wire.close()
 
+    async def ask_now(self, stop: asyncio.Event) -> None:
+        """Ask each meter once, whatever its slots, before `run` keeps them."""
+        for polled in self._polled:
+            if stop.is_set():
+                return
+            polled.due = Due(self._world.now_ms(), self._world.uptime())
+            await self._slot(polled)
+
     async def _poll(self, stop: asyncio.Event) -> None:
         for place, polled in enumerate(self._polled):
             polled.begin()
@@ -182,7 +191,7 @@ class LineOwner:
 
     async def _ask(self, polled: Polled, turn: Turn) -> None:
         """Ask a meter for its points and close the slot."""
-        if polled.unmet and polled.whole.variants:
+        if polled.undecided:
             await self._decide(polled)
         taken: list[Answer] = []
         failed: list[Answer] = []
@@ -209,6 +218,7 @@ class LineOwner:
     async def _decide(self, polled: Polled) -> None:
         """Find out which edition of its model a meter is, before any value of it counts."""
         polled.meter = await decided(self._wire, polled.whole)
+        polled.undecided = False
         found = variant_name(polled.whole, polled.meter)
         if found != polled.counters.variant:
             log.info("meter %s is the variant %s", polled.whole.id, found)
@@ -219,8 +229,8 @@ class LineOwner:
         if polled.breaker.is_open:
             self._share.answered()
         gap = polled.succeed(taken, now_s - polled.asked_s)
-        if polled.unmet:
-            polled.unmet = False
+        if polled.unintroduced:
+            polled.unintroduced = False
             steps = introduced(self._wire, polled.meter, polled.counters, self._memory)
             self._errands.add(Errand(polled.meter.id, polled.counters, steps, 0.0, now_s + PATIENCE_S))
             steps = likened(self._wire, polled.meter, polled.counters)
@@ -262,7 +272,7 @@ class LineOwner:
 
     def _mark(self, polled: Polled, error: MeterError) -> None:
         polled.fall_silent(error)
-        if not polled.undecided:
+        if not polled.meter.variants:
             points = tuple(polled.meter.points)
             answer = refused(points, self._world.now_ms(), self._world.uptime(), error)
             self._sink.take(polled.meter, [answer])

@@ -41,7 +41,9 @@ class Polled:
         """What its newest reading took."""
         self.answers: Sequence[Answer] = ()
         """Those of its newest reading."""
-        self.unmet = True
+        self.undecided = bool(meter.variants)
+        """Whether it is to be found out which edition of its model it is, before anything of it is taken."""
+        self.unintroduced = True
         """Whether it is to be asked which device it is."""
         self.stuck = False
         self._world = world
@@ -49,11 +51,6 @@ class Polled:
         self._changed = changed
         self._fault = ""
         """The driver's fault that the log has already."""
-
-    @property
-    def undecided(self) -> bool:
-        """Whether it is not known which edition of its model it is."""
-        return bool(self.meter.variants)
 
     @property
     def lives(self) -> bool:
@@ -135,6 +132,7 @@ class Polled:
         counters.cause, counters.detail = error.cause, str(error)
         if not was_silent:
             counters.silent_since_ms = self.due.slot_ms
+            self.undecided = bool(self.whole.variants)  # it may be exchanged meanwhile
             log.warning("meter %s is silent: %s", self.meter.id, error)
             self._changed()
 
@@ -150,6 +148,6 @@ class Polled:
         since_ms = counters.silent_since_ms
         log.info("meter %s %s", self.meter.id, "answers" if since_ms is None else "is back")
         if since_ms is not None and self.due.slot_ms - since_ms >= FAILURES * self.grid.interval_ms:
-            self.unmet = True
+            self.unintroduced = True
         counters.silent_since_ms, counters.cause, counters.detail = None, "", ""
         self._changed()

@@ -79,11 +79,15 @@ class StubMeter:
     def __init__(self) -> None:
         self.holds: dict[str, Any] = {"energy": 1.0, "power": 2.0, "serial": 7.0, "voltage": 230.0}
         self.silent = False
+        self.busy = 0
+        """The code with which it refuses everything."""
         self.asked: list[str] = []
         self.histories: list[tuple[int, int]] = []
         self.shown_then = 1.0
 
     def values(self, points: Sequence[str]) -> list[Value]:
+        if self.busy:
+            raise MeterRefused("busy", self.busy)
         if points and points[0].startswith("history"):
             return self.recorded(int(points[0].split("-")[1]), int(points[0].split("-")[2]))
         if not any(point in self.holds for point in points):
@@ -307,6 +311,32 @@ def test_until_the_variant_is_known_no_value_is_delivered_and_the_cause_says_wha
     owner, sink, _ = poll(90.0, {2.5: mended}, profile=PROFILE)
     assert owner.meters["m1"].variant == "standard"
     assert owner.meters["m1"].state == "ok"
+
+
+def test_a_meter_that_was_exchanged_during_a_silence_is_read_as_the_edition_it_is_now(
+    poll: Any, stub: StubMeter
+) -> None:
+    def exchanged() -> None:
+        del stub.holds["voltage"]
+        stub.holds |= {"voltage_b": 231.0, "power": 77.0}
+        stub.silent = False
+
+    story = {4.5: lambda: setattr(stub, "silent", True), 5.5: exchanged}
+    owner, sink, _ = poll(20.0, story, profile=PROFILE)
+    assert owner.meters["m1"].variant == "swapped"
+    assert [point for _, point, value, _ in sink.values if value is not None].count("energy") == 4, (
+        "none of the new one's"
+    )
+    assert 77.0 in [value for _, _, value, _ in sink.values]
+
+
+def test_a_busy_meter_has_not_said_that_it_lacks_a_place(poll: Any, stub: StubMeter) -> None:
+    stub.busy = 6
+    owner, sink, _ = poll(2.5, profile=PROFILE)
+    assert owner.meters["m1"].cause == "exception"
+    assert sink.values == []
+    owner, _, _ = poll(30.0, {2.5: lambda: setattr(stub, "busy", 0)}, profile=PROFILE)
+    assert owner.meters["m1"].variant == "standard"
 
 
 def test_a_variant_that_is_given_is_not_asked_for(poll: Any, stub: StubMeter) -> None:

@@ -18,6 +18,7 @@ from drivers.contract import Value
 from link import control
 from link.notify import Systemd, Watchdog
 from link.world import World
+from metering.slots import Grid
 from metering.text import Text
 from settings.agent import load_agent
 
@@ -82,7 +83,7 @@ async def run(path: Path, environ: Mapping[str, str], world: World, stop: asynci
 async def dry_run(
     path: Path, environ: Mapping[str, str], world: World, stop: asyncio.Event, show: Callable[[Text], None]
 ) -> None:
-    """Poll and show what the meters say until `stop` is set; store and publish nothing.
+    """Show what the meters say, at once and then at their slots, until `stop` is set; store and publish nothing.
 
     Raises:
         SettingsFaults: the settings are wrong.
@@ -92,8 +93,22 @@ async def dry_run(
     owners = [LineOwner(line, world, sink, GapBook()) for line in wiring.lines]
     async with asyncio.TaskGroup() as tasks:
         for owner in owners:
-            tasks.create_task(owner.run(stop), name=owner.line.id)
+            tasks.create_task(_at_once_and_on(owner, world, stop, show), name=owner.line.id)
             tasks.create_task(_show_silence(owner, world, stop, show), name=f"{owner.line.id} silence")
+
+
+_WORTH_TELLING_S = 5.0
+"""A person who waits longer for the next reading wants to know when it comes."""
+
+
+async def _at_once_and_on(owner: LineOwner, world: World, stop: asyncio.Event, show: Callable[[Text], None]) -> None:
+    await owner.ask_now(stop)
+    now_ms = world.now_ms()
+    next_ms = min((Grid(one.interval_ms, one.phase_ms).after(now_ms) for one in owner.line.meters), default=now_ms)
+    if next_ms - now_ms > _WORTH_TELLING_S * 1000:
+        line, at = owner.line.id, clock(next_ms)
+        show(Text(f"线路 {line}：下次读表 {at}", f"line {line}: next reading at {at}"))
+    await owner.run(stop)
 
 
 class _Shown:

@@ -1,6 +1,8 @@
 """`tanbiao agent …`: what a technician does with the agent."""
 
+import logging
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,8 +11,12 @@ import typer
 from tanbiao.speech import print_json, say, tell
 
 if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+
     from agent.commands import Outcome
     from agent.trust import Offer
+    from metering.text import Text
 
 agent = typer.Typer(
     no_args_is_help=True, help=say("采集端", "The agent on site: polls meters, keeps and sends readings.")
@@ -73,11 +79,25 @@ def run(
 
     async def serve(stop: asyncio.Event) -> None:
         if dry_run:
-            await commands.dry_run(config, os.environ, RealWorld(), stop, lambda text: print(tell(text), flush=True))
+            logging.getLogger("agent.polled").setLevel(logging.ERROR)  # what it tells, stands among the readings
+            await commands.dry_run(config, os.environ, RealWorld(), stop, _printer(stop))
         else:
             await commands.run(config, os.environ, RealWorld(), stop)
 
     asyncio.run(until_told(serve))
+
+
+def _printer(stop: "asyncio.Event") -> "Callable[[Text], None]":
+    """Return what prints texts, and stops quietly once their reader has left: that is no fault of a meter."""
+
+    def show(text: "Text") -> None:
+        try:
+            print(tell(text), flush=True)
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            stop.set()
+
+    return show
 
 
 @agent.command(
@@ -110,4 +130,6 @@ def trust(
         if not json:
             print(say("已信任：{path}", "trusted: {path}", path=path))
         return
+    if not found.known and not json:
+        print(say("没有信任", "not trusted"))
     raise typer.Exit(0 if found.known else 1)

@@ -92,9 +92,27 @@ def test_a_dry_run_shows_readings_and_keeps_nothing(
 
     in_virtual_time(story())
     lines = [text.en for text in shown]
-    assert sum("m1/energy 1234.5 kWh  good" in line for line in lines) == 3
+    assert sum("m1/energy 1234.5 kWh  good" in line for line in lines) == 4  # at once, then each second
     assert sum("m2 is silent" in line for line in lines) == 1
     assert not (path.parent / "data").exists()
+
+
+def test_a_dry_run_asks_at_once_and_says_when_the_next_reading_comes(
+    agent_file: AgentFile, world: Any, fakes: Any, in_virtual_time: Any
+) -> None:
+    path = agent_file(meters="m1: {line: a, profile: profile.yaml, interval: 15 min}")
+    world.lines["meter:502"] = fakes.Wire(lambda frame: [(0.01, fakes.modbus_reply(frame))])
+    shown: list[Text] = []
+
+    async def story() -> None:
+        stop = asyncio.Event()
+        asyncio.get_running_loop().call_later(1.0, stop.set)
+        await commands.dry_run(path, {}, world, stop, shown.append)
+
+    in_virtual_time(story())
+    assert "m1/energy 1234.5 kWh  good" in shown[0].en
+    assert re.search(r"line a: next reading at .*:(00|15|30|45):00[+-]", shown[-1].en)
+    assert "下次读表" in shown[-1].zh
 
 
 def test_a_dry_run_shows_all_digits_the_offset_and_why_there_is_no_value(

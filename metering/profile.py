@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from metering.fields import FieldError, Number, Strict, UnitName
 from metering.text import Text
@@ -64,6 +64,13 @@ class ScaleFrom(Strict):
     None: the register holds a power of ten (SunSpec, ION)."""
 
 
+def _listed(given: Any) -> Any:
+    return [given] if isinstance(given, dict) else given
+
+
+Scales = Annotated[list[ScaleFrom], BeforeValidator(_listed, json_schema_input_type=ScaleFrom | list[ScaleFrom])]
+
+
 class Place(Strict):
     """Where a number or a text lies in a meter, and how it becomes one. `address` is the protocol's own: a register, a DI,
     a node id."""
@@ -78,7 +85,8 @@ class Place(Strict):
     """Lowest and highest bit to take out of a whole number; 0 is the least."""
     scale: Number = Decimal(1)
     """Multiplies the raw number into the unit; decimal."""
-    scale_from: ScaleFrom | None = None
+    scale_from: Scales = []
+    """One register, or a list of them: a unit and a power of ten."""
     plus: list[Part] = []
     """The value is `number * scale` and these together; all are read in one request."""
     valid: tuple[Number, Number] | None = None

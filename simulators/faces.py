@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from metering.errors import MeteringError
-from metering.profile import Place, Profile, ProfilePoint
+from metering.profile import Place, Profile, ProfilePoint, ScaleFrom
 from metering.quantity import Unit, convert, unit
 from metering.text import Text
 from settings.plant_meters import PlantMeter, Running, flows_back, hourly, main_counter, number_of, places
@@ -79,9 +79,7 @@ def shape(settings: PlantMeter, form_of: FormOf) -> Shape:
     for name, place in known.items():
         _spot(name, place, form_of, 0)  # a place that cannot be served is told by its name
     exponents = _exponents(known, behaviours, form_of)
-    spots = {
-        name: _spot(name, place, form_of, exponents.get(str(_scale_at(place)), 0)) for name, place in known.items()
-    }
+    spots = {name: _spot(name, place, form_of, _exponent(place, exponents)) for name, place in known.items()}
     return Shape(profile, spots, behaviours, main[0] if main else None, idle, full)
 
 
@@ -253,24 +251,31 @@ def _within(place: ProfilePoint, band: Band | Follows) -> Band | Follows:
     return Band(middle - swing, middle + swing)
 
 
-def _scale_at(place: Place) -> int | str | None:
-    return place.scale_from.address if place.scale_from and place.scale_from.units is None else None
+def _power_of(place: Place) -> ScaleFrom | None:
+    """Return the register that holds a power of ten."""
+    return next((of for of in place.scale_from if of.units is None), None)
+
+
+def _exponent(place: Place, exponents: Mapping[str, int]) -> int:
+    of = _power_of(place)
+    return 0 if of is None else exponents[str(of.address)]
 
 
 def _exponents(known: Mapping[str, Place], behaviours: Mapping[str, Behaviour], form_of: FormOf) -> dict[str, int]:
     """Return the power of ten of each scaling register: so that the largest value it scales takes all but two digits."""
     found: dict[str, int] = {}
     for name, place in known.items():
-        at = _scale_at(place)
-        if at is None:
+        of = _power_of(place)
+        if of is None:
             continue
+        at = str(of.address)
         does = behaviours[name]
         largest = max(abs(does.low), abs(does.high), 1.0) if isinstance(does, Band) else 1e5
         high = form_of(place, place.address, place.type).high or 1
-        exponent = -2
+        exponent = 0 if (of.type or "i").startswith("u") else -2
         while largest / float(abs(place.scale)) / 10.0**exponent > high / 10:
             exponent += 1
-        found[str(at)] = max(found.get(str(at), -9), exponent)
+        found[at] = max(found.get(at, -9), exponent)
     return found
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from decimal import ROUND_FLOOR, ROUND_HALF_EVEN, Decimal
 from typing import Literal
 
-from metering.profile import Place
+from metering.profile import Place, ScaleFrom
 from metering.quantity import EXACT, convert, unit
 
 Number = int | float
@@ -77,7 +77,7 @@ class Spot:
 
     place: Place
     pieces: tuple[Piece, ...]
-    scaler: Scaler | None = None
+    scalers: tuple[Scaler, ...] = ()
 
     @property
     def kind(self) -> Kind:
@@ -142,8 +142,8 @@ def shortest(number: float) -> float:
 
 def spot(place: Place, form_of: FormOf, unit_name: str | None, exponent: int = 0) -> Spot:
     """Return where the values of a place lie; `exponent` is what a power of ten that scales it holds."""
-    scaler = _scaler(place, unit_name, exponent)
-    factor = scaler.factor if scaler else Decimal(1)
+    scalers = tuple(_scaler(of, unit_name, exponent) for of in place.scale_from)
+    factor = math.prod((scaler.factor for scaler in scalers), start=Decimal(1))
     pieces = [_piece(place, form_of, place.address, place.type, place.scale * factor)]
     for part in place.plus:
         piece = _piece(place, form_of, part.address, part.type or place.type, part.scale * factor)
@@ -153,7 +153,7 @@ def spot(place: Place, form_of: FormOf, unit_name: str | None, exponent: int = 0
         first = pieces[0]
         form = Form("whole", 0, 2 ** (high - low + 1) - 1)
         pieces = [Piece(first.address, first.type, form, place.scale * factor)]
-    return Spot(place, tuple(sorted(pieces, key=_size, reverse=True)), scaler)
+    return Spot(place, tuple(sorted(pieces, key=_size, reverse=True)), scalers)
 
 
 def _size(piece: Piece) -> tuple[bool, Decimal]:
@@ -166,10 +166,7 @@ def _piece(place: Place, form_of: FormOf, address: int | str, type_name: str | N
     return Piece(address, type_name, form, scale * form.step)
 
 
-def _scaler(place: Place, unit_name: str | None, exponent: int) -> Scaler | None:
-    of = place.scale_from
-    if of is None:
-        return None
+def _scaler(of: ScaleFrom, unit_name: str | None, exponent: int) -> Scaler:
     if of.units is None:
         return Scaler(of.address, of.type or "i16", exponent, Decimal(1).scaleb(exponent))
     code = next((code for code, name in of.units.items() if name == unit_name), next(iter(of.units)))

@@ -96,6 +96,14 @@ def modbus_forms(profile: Profile) -> FormOf:
     return form
 
 
+def order_of(place: Place, profile: Profile) -> str:
+    """Return the order of a place's bytes. A profile's default order of words is of its numbers; letters and dates begin in
+    their first register."""
+    kind, default = modbus_type(type_of(place, profile)).form.kind, profile.defaults.order
+    in_words = kind not in ("text", "time") or type_of(place, profile) == "unix32" or default == "BADC"
+    return place.order or (default if in_words else "ABCD")
+
+
 def type_of(place: Place, profile: Profile) -> str:
     """Return the type of a place, the profile's default where it names none."""
     return place.type or ("bool" if function_of(place, profile) <= 2 else profile.defaults.type or "")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from simulators.faults import Faults
 from simulators.forms import Number
 from simulators.meters import Meter
-from simulators.modbus_types import ModbusType, arranged, function_of, modbus_type, register, type_of
+from simulators.modbus_types import ModbusType, arranged, function_of, modbus_type, order_of, register, type_of
 from simulators.served import ServedLog
 from simulators.spoil import Spoiler
 
@@ -107,15 +107,18 @@ def _cells(name: str, meter: Meter) -> Iterator[Cell]:
     assert meter.shape is not None
     profile, spot = meter.shape.profile, meter.shape.spots[name]
     place = spot.place
-    fc, order = function_of(place, profile), place.order or profile.defaults.order
+    fc, order = function_of(place, profile), order_of(place, profile)
     for index, piece in enumerate(spot.pieces):
         of = modbus_type(piece.type or type_of(place, profile))
         encode = _encoder(name, index, of, piece.order or order, place.bits[0] if place.bits else 0)
         yield Cell(fc, register(piece.address), of.words, encode, place.bits is not None, of.name.startswith("bcd"))
-    if spot.scaler is not None:
-        scaler, of = spot.scaler, modbus_type(spot.scaler.type)
-        data = arranged(of.encode(scaler.raw), order)
-        yield Cell(fc, register(scaler.address), of.words, lambda _meter, _steps: data)
+    for scaler in spot.scalers:
+        of = modbus_type(scaler.type)
+        yield Cell(fc, register(scaler.address), of.words, _fixed(arranged(of.encode(scaler.raw), order)))
+
+
+def _fixed(data: bytes) -> Callable[[Meter, int], bytes]:
+    return lambda _meter, _steps: data
 
 
 def _absent(meter: Meter) -> list[tuple[int, int]]:

@@ -177,10 +177,10 @@ def _probe(at: str, probe: Any) -> str:
 
 def _scale(place: "Place") -> str:
     parts = [] if place.scale == 1 else [f"{place.scale:f}"]
-    if place.scale_from is not None:
-        word = say("单位按", "unit by") if place.scale_from.units else say("幂次按", "power by")
-        parts.append(f"{word} {_address(place.scale_from.address)}")
-    parts += [f"+ {_address(part.address)}" for part in place.plus]
+    for of in place.scale_from:
+        word = say("单位按", "unit by") if of.units else say("幂次按", "power by")
+        parts.append(f"{word} {of.address}")
+    parts += [f"+ {part.address}" for part in place.plus]
     return " ".join(parts)
 
 

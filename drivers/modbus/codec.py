@@ -43,6 +43,11 @@ def is_text(type_name: str) -> bool:
     return type_name in _DATETIMES or string_bytes(type_name) > 0
 
 
+def has_words(type_name: str) -> bool:
+    """Whether it is one number of several registers, so that the meter's own order of these holds for it."""
+    return type_name == "unix32" or not is_text(type_name)
+
+
 def is_whole(type_name: str) -> bool:
     """Whether bits can be taken out of it."""
     return type_name[:1] in "ui" and type_name in CODES
@@ -107,9 +112,10 @@ def _bcd(raw: bytes, limit: int) -> int | None:
 
 
 def string(raw: bytes) -> str | None:
-    """Return a text up to its first NUL, without the blanks around it; None where it is empty or no text (UTF-8)."""
+    """Return a text up to its first NUL or the FF that fill it up, without the blanks around it; None where it is empty or
+    no text (UTF-8)."""
     try:
-        text = raw.split(b"\0")[0].decode().strip()
+        text = raw.split(b"\0")[0].rstrip(b"\xff").decode().strip()
     except UnicodeDecodeError:
         return None
     return text if text.isprintable() and text else None

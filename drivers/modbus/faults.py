@@ -32,8 +32,10 @@ def _faults(place: Place, profile: Profile) -> Iterator[Text]:
     yield from _kind_faults(place, type_name)
     yield from _bits_faults(place, type_name)
     yield from _parts_faults(place, type_name, profile)
-    if place.scale_from is not None:
-        yield from _scale_faults(place, place.scale_from, profile)
+    for scale in place.scale_from:
+        yield from _scale_faults(place, scale, profile)
+    if len([scale for scale in place.scale_from if scale.units is not None]) > 1:
+        yield Text("scale_from 只能有一个带 units", "one register of scale_from can have units, and no more")
     wrong = number_fault(place)
     if wrong is not None:
         yield wrong

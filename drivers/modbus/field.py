@@ -1,6 +1,6 @@
 """From the data of a reply to the value of one place.
 
-There are two ways, and they agree. `value` is the whole of it: all parts, sentinels, bits, the scale register, in exact
+There are two ways, and they agree. `value` is the whole of it: all parts, sentinels, bits, the scale registers, in exact
 decimals. `quick` serves the common case, one number with a fixed scale, at a fraction of the cost; it gives NaN for
 whatever is not as plain as that, and the whole way then decides.
 """
@@ -15,7 +15,7 @@ from typing import Any
 from drivers.contract import Value
 from drivers.measure import LARGEST_EXACT, Measure, Number, measure, nearest, scaling, shortest_f32
 from drivers.modbus.codec import CODES, Meaning, network_order, reader
-from metering.profile import Place, ProfilePoint
+from metering.profile import Place, ProfilePoint, ScaleFrom
 from metering.quantity import EXACT, Unit, convert, exact, total, unit
 from metering.reading import Quality
 
@@ -49,15 +49,33 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
+class Scale:
+    """A register that says how a value is scaled."""
+
+    part: Part
+    units: Mapping[int, Unit] | None
+    """What its codes mean; None: it holds a power of ten."""
+
+    def scaled(self, value: Decimal, data: bytes, wanted: Unit | None) -> Decimal | str:
+        """Return the value as the register says, or why there is none."""
+        code = self.part.meaning(data)
+        if not isinstance(code, int):
+            return "the scale register holds no number"
+        if self.units is None or wanted is None:
+            return EXACT.scaleb(value, code) if abs(code) <= LARGEST_POWER else f"the scale register says 10^{code}"
+        if code not in self.units:
+            return f"the profile knows no unit with code {code}"
+        return convert(value, self.units[code], wanted)
+
+
+@dataclass(frozen=True, slots=True)
 class Field:
     """One place of a profile in the data of a reply."""
 
     parts: tuple[Part, ...]
     """What is added up; the first is the place itself."""
-    scale: Part | None
-    """The register that says how it is scaled."""
-    units: Mapping[int, Unit] | None
-    """What its codes mean; None: it holds a power of ten."""
+    scales: tuple["Scale", ...]
+    """The registers that say how it is scaled."""
     unit: Unit | None
     measure: Measure
     quick: Callable[[Any], float] | None
@@ -74,7 +92,8 @@ class Field:
         return self.parts[0].end
 
     def value(self, data: bytes) -> Value:
-        raw = b"".join(data[part.start : part.end] for part in (*self.parts, *((self.scale,) if self.scale else ())))
+        read = (*self.parts, *(scale.part for scale in self.scales))
+        raw = b"".join(data[part.start : part.end] for part in read)
         numbers: list[Number] = []
         for part in self.parts:
             found = part.meaning(data)
@@ -83,24 +102,17 @@ class Field:
             if isinstance(found, str):
                 return Value(self.measure.point, None, raw=raw, text=found)
             numbers.append(found)
-        if self.scale is None:
-            return self._measured(self._sum(numbers), numbers, raw)
-        return self._scaled(self._sum(numbers), self.scale.meaning(data), numbers, raw)
+        value = self._sum(numbers)
+        for scale in self.scales:
+            scaled = scale.scaled(value, data, self.unit)
+            if isinstance(scaled, str):
+                return self._none(raw, scaled)
+            value = scaled
+        return self._measured(value, numbers, raw)
 
     def _sum(self, numbers: Sequence[Number]) -> Decimal:
         terms = zip(self.parts, numbers, strict=True)
         return total(EXACT.multiply(exact(number), part.scale) for part, number in terms)
-
-    def _scaled(self, unscaled: Decimal, code: Meaning, numbers: Sequence[Number], raw: bytes) -> Value:
-        if not isinstance(code, int):
-            return self._none(raw, "the scale register holds no number")
-        if self.units is None or self.unit is None:
-            if abs(code) > LARGEST_POWER:
-                return self._none(raw, f"the scale register says 10^{code}")
-            return self._measured(EXACT.scaleb(unscaled, code), numbers, raw)
-        if code not in self.units:
-            return self._none(raw, f"the profile knows no unit with code {code}")
-        return self._measured(convert(unscaled, self.units[code], self.unit), numbers, raw)
 
     def _measured(self, value: Decimal, numbers: Sequence[Number], raw: bytes) -> Value:
         """Whole registers keep their digits: beyond 2^53 as an int, and where even that cannot be, they are marked."""
@@ -127,7 +139,7 @@ class Piece:
 
 
 def field_of(
-    name: str, place: Place, pieces: tuple[Piece, ...], scale: Piece | None, offset: Callable[[Piece], int]
+    name: str, place: Place, pieces: tuple[Piece, ...], scales: tuple[Piece, ...], offset: Callable[[Piece], int]
 ) -> Field:
     """Return the field of a place; `offset` says where in the data a piece begins, in bytes."""
     main = pieces[0]
@@ -135,11 +147,10 @@ def field_of(
     parts = tuple(_part(piece, offset(piece), given) for piece, given in zip(pieces, alike, strict=True))
     parts = (replace(parts[0], bits=place.bits), *parts[1:])
     own = measure(name, place, parts[0].sentinels)
-    plain = len(parts) == 1 and scale is None and place.bits is None and main.type in CODES and len(main.order) == 4
+    plain = len(parts) == 1 and not scales and place.bits is None and main.type in CODES and len(main.order) == 4
     return Field(
         parts=parts,
-        scale=_part(scale, offset(scale), ["0x8000"] if scale.type == "i16" else []) if scale is not None else None,
-        units=_units(place),
+        scales=tuple(_scale(piece, offset(piece), of) for piece, of in zip(scales, place.scale_from, strict=True)),
         unit=unit(place.unit) if isinstance(place, ProfilePoint) else None,
         measure=own,
         quick=_quick(main.type, place.scale, parts[0].sentinels) if plain else None,
@@ -147,10 +158,9 @@ def field_of(
     )
 
 
-def _units(place: Place) -> Mapping[int, Unit] | None:
-    if place.scale_from is None or place.scale_from.units is None:
-        return None
-    return {code: unit(symbol) for code, symbol in place.scale_from.units.items()}
+def _scale(piece: Piece, start: int, of: ScaleFrom) -> Scale:
+    units = None if of.units is None else {code: unit(symbol) for code, symbol in of.units.items()}
+    return Scale(_part(piece, start, ["0x8000"] if piece.type == "i16" else []), units)
 
 
 def _part(piece: Piece, start: int, given: Sequence[Number | str]) -> Part:

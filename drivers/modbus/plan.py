@@ -3,8 +3,8 @@
 Promises
     * A read starts where a wanted value starts and ends where one ends, never inside (some meters refuse that).
     * It spans at most `limits.max_registers`, and at most `limits.gap` registers nobody asked for in a row.
-    * All parts of a value are in one read. Its scale register is in that read too, or in another of the same block: what
-      belongs together is asked for in one go, so that no value is scaled by an old register.
+    * All parts of a value are in one read. Its scale registers are in that read too, or in another of the same block:
+      what belongs together is asked for in one go, so that no value is scaled by an old register.
     * Each wanted point is in exactly one block.
 """
 
@@ -16,7 +16,7 @@ from typing import Any
 
 from drivers.contract import Value
 from drivers.measure import LARGEST_EXACT
-from drivers.modbus.codec import LITTLE_ENDIAN, swap_bytes, words
+from drivers.modbus.codec import LITTLE_ENDIAN, has_words, swap_bytes, words
 from drivers.modbus.field import Field, Piece, field_of
 from metering.profile import Limits, Place, Profile
 from metering.reading import Quality
@@ -35,7 +35,8 @@ class Wanted:
     fc: int
     pieces: tuple[Piece, ...]
     """Itself and what is added to it."""
-    scale: Piece | None
+    scales: tuple[Piece, ...]
+    """The registers that say how it is scaled."""
 
     @property
     def address(self) -> int:
@@ -47,8 +48,8 @@ class Wanted:
 
     @property
     def ranges(self) -> list[tuple[int, int]]:
-        """Where it begins and ends, and so for its scale register: each is in one read."""
-        return [(self.address, self.end), *([(self.scale.address, self.scale.end)] if self.scale else [])]
+        """Where it begins and ends, and so for its scale registers: each is in one read."""
+        return [(self.address, self.end), *((scale.address, scale.end) for scale in self.scales)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,7 @@ class Block:
         object.__setattr__(self, "_others", [each for each in fields if each.quick is None])
 
     def _field(self, wanted: Wanted) -> Field:
-        return field_of(wanted.name, wanted.place, wanted.pieces, wanted.scale, self._offset)
+        return field_of(wanted.name, wanted.place, wanted.pieces, wanted.scales, self._offset)
 
     def _offset(self, piece: Piece) -> int:
         """Return where the bytes of a piece begin in the data of all reads, one after another."""
@@ -169,7 +170,7 @@ def blocks(wanted: Sequence[Wanted], limits: Limits) -> list[Block]:
 
 
 def _linked(fc: int, wanted: Sequence[Wanted], limits: Limits) -> Iterator[Block]:
-    """Join the reads that a value and its scale register lie in to one block."""
+    """Join the reads that a value and its scale registers lie in to one block."""
     read_of = _reads({each for place in wanted for each in place.ranges}, limits)
     together: dict[Span, set[Span]] = {read: {read} for read in read_of.values()}
     for place in wanted:
@@ -231,15 +232,21 @@ def wanted_of(places: Mapping[str, Place], profile: Profile) -> list[Wanted]:
 
 
 def _wanted(name: str, place: Place, profile: Profile) -> Wanted:
-    order, type_name = place.order or profile.defaults.order, type_of(place, profile)
+    type_name = type_of(place, profile)
+    default = profile.defaults.order
+    order = place.order or (default if has_words(type_name) else _order_of_text(default))
     main = _piece(place.address, type_name, order)
     pieces = [Piece(main.address, main.type, main.order, main.end, place.scale)]
     for part in place.plus:
         piece = _piece(part.address, part.type or type_name, part.order or order)
         pieces.append(Piece(piece.address, piece.type, piece.order, piece.end, part.scale))
-    scale = place.scale_from
-    of_scale = _piece(scale.address, scale.type or ("u16" if scale.units else "i16"), order) if scale else None
-    return Wanted(name, place, place.fc or profile.defaults.fc, tuple(pieces), of_scale)
+    scales = [_piece(of.address, of.type or ("u16" if of.units else "i16"), order) for of in place.scale_from]
+    return Wanted(name, place, place.fc or profile.defaults.fc, tuple(pieces), tuple(scales))
+
+
+def _order_of_text(default: str) -> str:
+    """Letters and dates begin in their first register, whichever word of a number a meter sends first."""
+    return default if default == "BADC" else "ABCD"
 
 
 def _piece(address: int | str, type_name: str, order: str) -> Piece:

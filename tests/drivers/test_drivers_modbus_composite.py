@@ -124,6 +124,23 @@ def test_a_scale_that_no_meter_has_gives_no_value_and_says_so() -> None:
     assert (value.value, value.why) == (None, "the scale register says 10^256")
 
 
+@pytest.mark.parametrize(
+    ("unit_code", "power", "expected"),
+    [("0000", "0003", 1234.0), ("0001", "0003", 1.234), ("0001", "0006", 1234.0), ("0004", "0003", None), ("0000", "0063", None)],
+)  # fmt: skip
+def test_a_unit_and_a_power_of_ten_hold_together(unit_code: str, power: str, expected: float | None) -> None:
+    scales = [{"address": 9, "units": {0: "m3", 1: "L"}}, {"address": 10, "type": "u16"}]
+    value = value_of({0: "04D2", 9: unit_code + power}, type="u16", scale=0.001, unit="m3", scale_from=scales)
+    assert value.value == expected
+    assert (value.quality is Quality.BAD) == (expected is None)
+
+
+def test_two_units_of_one_value_are_a_fault() -> None:
+    units = {"address": 9, "units": {0: "m3"}}
+    with pytest.raises(MeteringError, match="one register of scale_from can have units"):
+        value_of({0: "04D2"}, type="u16", unit="m3", scale_from=[units, units])
+
+
 def test_a_value_without_its_scale_register_is_no_value() -> None:
     profile = profile_of({"address": 0, "type": "u16", "scale_from": {"address": 1}})
     assert MODBUS.replay(profile, {"registers": {0: "04D2"}}) == []
@@ -349,3 +366,33 @@ def test_bits_of_a_vector_are_registers_that_hold_one_or_zero() -> None:
     assert [value.value for value in MODBUS.replay(profile, {"registers": {3: "0001"}})] == [1.0]
     assert [value.value for value in MODBUS.replay(profile, {"registers": {3: "0000", 12: "0001"}})] == [0.0]
     assert MODBUS.replay(profile, {"registers": {12: "0001"}}) == []
+
+
+# -- texts: the default order of words is of numbers
+
+
+def text_in(sent: bytes, default: str, **place: Any) -> Value:
+    profile = profile_of({}, identity={"serial": {"address": 0, **place}}, defaults={"order": default})
+    (value,) = MODBUS.replay(profile, {"registers": {0: sent.hex()}})
+    return value
+
+
+@pytest.mark.parametrize(
+    ("default", "sent"), [("ABCD", b"BN07001X"), ("CDAB", b"BN07001X"), ("DCBA", b"BN07001X"), ("BADC", b"NB7000X1")]
+)  # fmt: skip
+def test_a_text_begins_in_its_first_register_whatever_the_order_of_words(default: str, sent: bytes) -> None:
+    assert text_in(sent, default, type="str8").text == "BN07001X"
+
+
+def test_a_text_may_have_an_order_of_its_own() -> None:
+    assert text_in(b"1X00", "ABCD", type="str4", order="CDAB").text == "001X"
+
+
+def test_the_words_of_a_date_are_not_exchanged_but_those_of_seconds_are() -> None:
+    assert text_in(bytes([26, 11, 23, 8, 30, 0]), "CDAB", type="datetime3").text == "2026-11-23T08:30:00"
+    assert text_in(bytes.fromhex("5678 1234"), "CDAB", type="unix32").text == "1979-09-05T22:51:36Z"
+
+
+@pytest.mark.parametrize("sent", ["534F43FF", "534F4300", "534F4320", "534F00FF"])
+def test_what_fills_a_text_up_is_no_part_of_it(sent: str) -> None:
+    assert text_in(bytes.fromhex(sent), "ABCD", type="str4").text == ("SO" if sent == "534F00FF" else "SOC")

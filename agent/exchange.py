@@ -77,7 +77,9 @@ class ExchangeWire:
                     continue
             pieces.note(request, answer, self._world.now_ms())
             yield answer
-            stopped = answer.error if self._is_held(meter) else _stops(answer, turn.probing and not begun)
+            stopped = _stops(answer, turn.probing and not begun)
+            if stopped is None and self._is_held(meter):
+                stopped = answer.error or MeterSilent(_HELD)
             begun = True
         pieces.end(self._world.now_ms())
 
@@ -151,6 +153,8 @@ class ExchangeWire:
             counters = self.meters[meter.id]
             counters.reread += 1
             second = await self._answer(meter, request, turn)
+            if second.error is not None:
+                counters.note_failure(second.error)
             first, disbelieved = self._doubts.decided(meter, jumped, first, second)
             counters.disbelieved += disbelieved
             self._doubts.learn(meter, first)

@@ -21,6 +21,8 @@ from metering.errors import MeteringError
 from metering.text import Text
 
 HEADER = ("id", "maker", "version", "medium", "status", "access")
+_UNSIGNED = "7C11"
+"""The VIFE that says only how the number is written."""
 _HEX = re.compile(r"[0-9A-Fa-f]{2}(?: [0-9A-Fa-f]{2})+")
 _NUMBER = re.compile(r"#([0-9]{1,3})")
 
@@ -37,10 +39,10 @@ class Wanted:
 
 
 def modifiers_of(record: Record) -> str:
-    """Return the VIFEs of a record that make its value another quantity, as hex: no errors, no factors."""
+    """Return the VIFEs of a record that make its value another quantity, as hex: no errors, no factors, no type of data."""
     first, other = record.combined
     kept = bytes(vife for vife in first if vife not in ERRORS and vife not in NEUTRAL and not factor_of(vife))
-    return (kept + other).hex().upper()
+    return (kept + other).hex().upper().replace(_UNSIGNED, "")
 
 
 def wanted(address: int | str) -> Wanted:
@@ -73,7 +75,7 @@ def _by_quantity(text: str, quantity: str, qualifiers: list[str]) -> Wanted:
         elif key == "function" and value in FUNCTIONS:
             function = value
         elif key == "vife" and re.fullmatch(r"([0-7][0-9A-Fa-f])+", value):
-            modifiers += value.upper()
+            modifiers += value.upper().replace(_UNSIGNED, "")
         elif not equals and key in MODIFIERS:
             modifiers += MODIFIERS[key]
         else:

@@ -9,6 +9,7 @@ Promises
 import math
 import struct
 from dataclasses import dataclass
+from datetime import date
 from decimal import Decimal
 
 from drivers.measure import shortest_f32
@@ -19,7 +20,8 @@ REAL, LVAR = 0x5, 0xD
 BCDS = frozenset({0x9, 0xA, 0xB, 0xC, 0xE})
 NO_DATA = frozenset({0x0, 0x8})
 _BIG_LVAR = {0xF0: 16, 0xF1: 20, 0xF2: 24, 0xF3: 28, 0xF4: 32, 0xF5: 48, 0xF6: 64}
-_LONGEST_NUMBER = 8
+_LONGEST_NUMBER = 16
+"""Bytes of a binary number at most; a longer one is hexadecimal text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,30 +44,33 @@ def lvar_size(lvar: int) -> int | None:
     return _BIG_LVAR.get(lvar)
 
 
-def content(field: int, quantity: str, data: bytes, unsigned: bool) -> Content:
-    """Return what `data` are: `field` is the low nibble of the DIF, and `data` begin with the LVAR where it is variable."""
+def content(field: int, quantity: str, data: bytes, binary: str) -> Content:
+    """Return what `data` are: `field` is the low nibble of the DIF, and `data` begin with the LVAR where it is variable.
+    `binary` is the type of a binary number, B, C or D."""
     if field in NO_DATA:
         return NONE
     if field == LVAR:
-        return _variable(data[0], data[1:], unsigned)
+        return _variable(data[0], data[1:], binary)
     if field in BCDS:
         return Content(bcd(data))
     if field == REAL:
         return Content(_real(data))
     if quantity in ("date", "time", "battery_change", "tariff_start"):
         return Content(text=moment(data))
-    return Content(_binary(data, unsigned))
+    return Content(_binary(data, binary))
 
 
-def _variable(lvar: int, data: bytes, unsigned: bool) -> Content:
+def _variable(lvar: int, data: bytes, binary: str) -> Content:
     if lvar <= 0xBF:
-        return Content(text=data[::-1].decode("latin-1"))
+        return Content(text=data[::-1].decode("latin-1").replace("\0", ""))
+    if not data or lvar_size(lvar) is None:
+        return NONE
     if lvar <= 0xDF:
-        digits = bcd(b"\0" * (not data) + data)
+        digits = bcd(data)
         return Content(None if digits is None or digits < 0 else -digits if lvar >= 0xD0 else digits)
     if len(data) > _LONGEST_NUMBER:
         return Content(text=data[::-1].hex().upper())
-    return Content(_binary(data, unsigned)) if data else NONE
+    return Content(_binary(data, binary))
 
 
 def bcd(data: bytes) -> Decimal | None:
@@ -75,10 +80,10 @@ def bcd(data: bytes) -> Decimal | None:
     return Decimal(sign + digits) + 0 if digits.isdecimal() else None
 
 
-def _binary(data: bytes, unsigned: bool) -> Decimal | None:
-    """Types B and C. The largest negative number, and of an unsigned one all bits set, mean `invalid`."""
-    number = int.from_bytes(data, "little", signed=not unsigned)
-    invalid = (1 << 8 * len(data)) - 1 if unsigned else -(1 << 8 * len(data) - 1)
+def _binary(data: bytes, binary: str) -> Decimal | None:
+    """Types B, C and D. The largest negative number of B, and all bits set of C, mean `invalid`; of D they are flags."""
+    number = int.from_bytes(data, "little", signed=binary == "B")
+    invalid = {"B": -(1 << 8 * len(data) - 1), "C": (1 << 8 * len(data)) - 1}.get(binary)
     return None if number == invalid else Decimal(number)
 
 
@@ -95,18 +100,22 @@ def moment(data: bytes) -> str | None:
     if len(data) == 3:
         return _clock(data[2] & 0x1F, data[1] & 0x3F, data[0] & 0x3F)
     if len(data) == 4 and not data[0] & 0x80:
-        return _joined(_date(data[2:]), _clock(data[1] & 0x1F, data[0] & 0x3F))
+        return _joined(_date(data[2:], data[1] >> 5 & 3), _clock(data[1] & 0x1F, data[0] & 0x3F))
     if len(data) == 6 and not data[1] & 0x80:
         return _joined(_date(data[3:5]), _clock(data[2] & 0x1F, data[1] & 0x3F, data[0] & 0x3F))
     return None
 
 
-def _date(data: bytes) -> str | None:
+def _date(data: bytes, hundreds: int = 0) -> str | None:
+    """Two digits of a year up to 80 are of this century, unless type F says how many hundreds to add to 1900."""
     day, month = data[0] & 0x1F, data[1] & 0x0F
     year = data[0] >> 5 | (data[1] & 0xF0) >> 1
-    if not (1 <= day <= 31 and 1 <= month <= 12 and year <= 99):
+    if year > 99:
         return None
-    return f"{2000 + year if year <= 80 else 1900 + year}-{month:02}-{day:02}"
+    try:
+        return date(1900 + year + 100 * (hundreds or year <= 80), month, day).isoformat()
+    except ValueError:
+        return None
 
 
 def _clock(*parts: int) -> str | None:
@@ -114,5 +123,5 @@ def _clock(*parts: int) -> str | None:
     return ":".join(f"{part:02}" for part in parts) if hour <= 23 and all(part <= 59 for part in rest) else None
 
 
-def _joined(date: str | None, clock: str | None) -> str | None:
-    return f"{date}T{clock}" if date and clock else None
+def _joined(day: str | None, clock: str | None) -> str | None:
+    return f"{day}T{clock}" if day and clock else None

@@ -47,6 +47,7 @@ class Reading:
         self.header: Header | None = None
         self.records: list[Record] = []
         self.telegrams = 0
+        self._last: tuple[object, ...] = ()
 
     def join(self, part: Telegram) -> None:
         """Take a further telegram.
@@ -60,9 +61,18 @@ class Reading:
                 f"来自表 {part.header.id}，前一帧来自 {first.id}",
                 f"from meter {part.header.id}, after one from {first.id}",
             )
-        self.header = first
+        self.header, self._last = first, _same(part)
         self.records += part.records
         self.telegrams += 1
+
+    def has(self, part: Telegram) -> bool:
+        """Whether a telegram is the one before once more: some meters announce a further one for ever, and have one."""
+        return _same(part) == self._last
+
+
+def _same(part: Telegram) -> tuple[object, ...]:
+    """Return what is the same in a telegram that is sent again: all but the count of accesses, and the status."""
+    return part.header.id, part.header.maker, part.body
 
 
 class Readout:
@@ -118,21 +128,17 @@ class Readout:
 
     def _data(self, reply: bytes) -> Sequence[Value] | Send:
         part = self._checked(reply)
-        self._reading.join(part)
-        if part.more and self._reading.telegrams < self._meter.telegrams:
+        again = self._reading.has(part)
+        if not again:
+            self._reading.join(part)
+        if part.more and not again and self._reading.telegrams < self._meter.telegrams:
             return Send(self._next())
         self._telegrams = self._reading.telegrams
         assert self._reading.header is not None
         return self._take(self._reading.header, self._reading.records)
 
     def _checked(self, reply: bytes) -> Telegram:
-        if reply == bytes([ACK]):
-            raise MeterRefused(Text("表计没有数据（只答 E5）", "the meter has no data (it only acknowledged)"))
-        frame = LongFrame.of(reply)
-        if frame.control & ~_FLOW != RSP_UD:
-            raise bad(
-                f"控制域 {frame.control:02X} 不是数据应答", f"control field {frame.control:02X} is no data answer"
-            )
+        frame = data_answer(reply)
         if frame.address != self._address and self._address not in (SELECTED, ANY):
             raise bad(
                 f"来自地址 {frame.address}，应为 {self._address}", f"from address {frame.address}, not {self._address}"
@@ -144,6 +150,21 @@ class Readout:
 
     def halves(self) -> Sequence[Request]:
         return ()
+
+
+def data_answer(reply: bytes) -> LongFrame:
+    """Return the frame of a data answer.
+
+    Raises:
+        BadFrame: it is none.
+        MeterRefused: the meter only acknowledged.
+    """
+    if reply == bytes([ACK]):
+        raise MeterRefused(Text("表计没有数据（只答 E5）", "the meter has no data (it only acknowledged)"))
+    frame = LongFrame.of(reply)
+    if frame.control & ~_FLOW != RSP_UD:
+        raise bad(f"控制域 {frame.control:02X} 不是数据应答", f"control field {frame.control:02X} is no data answer")
+    return frame
 
 
 def check_identity(meter: MBusMeter, header: Header) -> None:
@@ -202,15 +223,15 @@ class MBusDriver:
         return Readout(address, points, take, _usual_bytes(meter.profile))
 
     def replay(self, profile: Profile, vector: Mapping[str, Any]) -> Sequence[Value]:
-        """Return the values in `reply`: the hex of a telegram, or a list of those of a meter that has several."""
+        """Return the values, also of the identity, in `reply`: the hex of a telegram, or a list of those of a meter that has several."""
         replies = _replies(vector)
         if not 1 <= len(replies) <= MOST_TELEGRAMS:
             raise MeteringError(Text("向量要有 reply: 报文的十六进制", "a vector has reply: the hex of a telegram"))
         reading = Reading()
         for reply in replies:
-            reading.join(telegram(LongFrame.of(reply), len(reading.records)))
+            reading.join(telegram(data_answer(reply), len(reading.records)))
         assert reading.header is not None
-        return harvest(profile.points)(reading.header, reading.records)
+        return harvest({**profile.identity, **profile.points})(reading.header, reading.records)
 
 
 def _usual_bytes(profile: Profile) -> int:

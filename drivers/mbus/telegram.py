@@ -2,7 +2,8 @@
 
 Promises
     * `telegram` gives all records of one answer with their places, or raises: a telegram that breaks off within a record,
-      is encrypted, or comes in a form not spoken here is refused by name.
+      is encrypted, or comes in a form not spoken here is refused by name. A record whose length is a reserved code is the
+      last one: those before it hold.
     * At most 10 DIFE and 10 VIFE, at most as many records as bytes: it ends.
 """
 
@@ -12,7 +13,7 @@ from decimal import Decimal
 from drivers.mbus.codec import LongFrame, bad
 from drivers.mbus.content import LVAR, SIZES, Content, content, lvar_size
 from drivers.mbus.medium import fixed_medium, maker_of
-from drivers.mbus.vif import DATED, ERRORS, MANUFACTURER, UNKNOWN, Kind, combinable, kind_of
+from drivers.mbus.vif import DATED, ERRORS, MANUFACTURER, UNKNOWN, Kind, binary_type, combinable, kind_of
 from metering.errors import MeterError, MeterRefused
 from metering.text import Text
 
@@ -23,10 +24,10 @@ _LONG_HEADER, _SHORT_HEADER = 12, 4
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """Who answers, and how it is. Of a short header only `access` and `status` are known."""
+    """Who answers, and how it is. Of a short header only `access` and `status` are known, of none nothing."""
 
-    access: int
-    status: int
+    access: int | None = None
+    status: int | None = None
     id: str = ""
     """Eight digits."""
     maker: str = ""
@@ -56,6 +57,11 @@ class Record:
     """The text of a plain text VIF."""
 
     @property
+    def endless(self) -> bool:
+        """Whether its length is a reserved code: it has no content, and nothing behind it can be read."""
+        return bool(self.block) and self.block[0] & 0x0F == LVAR and lvar_size(self.data[0]) is None
+
+    @property
     def combined(self) -> tuple[bytes, bytes]:
         """The VIFEs of the first combinable table, and the others; a manufacturer's VIF has only others."""
         return (b"", self.vifes) if self.kind.quantity == MANUFACTURER else combinable(self.vifes)
@@ -74,6 +80,8 @@ class Telegram:
     records: tuple[Record, ...]
     more: bool
     """Whether the meter has more records in a further telegram."""
+    body: bytes = b""
+    """Its records as they came."""
 
 
 def telegram(frame: LongFrame, first: int = 0) -> Telegram:
@@ -88,7 +96,7 @@ def telegram(frame: LongFrame, first: int = 0) -> Telegram:
     elif frame.ci == 0x7A:
         header, rest = _short_header(frame.data), frame.data[_SHORT_HEADER:]
     elif frame.ci == 0x78:
-        header, rest = Header(0, 0), frame.data
+        header, rest = Header(), frame.data
     elif frame.ci == 0x73:
         return _fixed(frame.data, first)
     else:
@@ -142,10 +150,11 @@ class _Reader:
             if dif == 0x2F:
                 self._at += 1
             elif dif in (0x0F, 0x1F):
-                return Telegram(header, tuple(records), dif == 0x1F)
+                return Telegram(header, tuple(records), dif == 0x1F, self._data)
             else:
                 records.append(self._record(first + len(records)))
-        return Telegram(header, tuple(records), False)
+                self._at = len(self._data) if records[-1].endless else self._at
+        return Telegram(header, tuple(records), False, self._data)
 
     def _take(self, count: int, number: int, zh: str, en: str) -> bytes:
         if self._at + count > len(self._data):
@@ -179,11 +188,11 @@ class _Reader:
         data = self._content(dif & 0x0F, number)
         kind, taken = kind_of(vif, vifes[0] if vifes else None)
         plain = bytes(byte & 0x7F for byte in vifes[taken:])
-        type_of = "time" if DATED.intersection(combinable(plain)[0]) else kind.quantity
+        dated, binary = _presentation(kind, plain)
         storage, tariff, subunit = _counts(dif, difes)
         return Record(
             number, FUNCTIONS[dif >> 4 & 3], storage, tariff, subunit, kind, plain,
-            block, data, content(dif & 0x0F, type_of, data, kind.unsigned), label,
+            block, data, content(dif & 0x0F, "time" if dated else kind.quantity, data, binary), label,
         )  # fmt: skip
 
     def _label(self, number: int) -> str:
@@ -197,11 +206,16 @@ class _Reader:
         lvar = self._take(1, number, "数据", "data")
         length = lvar_size(lvar[0])
         if length is None:
-            raise bad(
-                f"第 {number} 条记录的 LVAR {lvar.hex()} 是保留的",
-                f"record {number} has the reserved LVAR {lvar.hex()}",
-            )
+            return lvar
         return lvar + self._take(length, number, "数据", "data")
+
+
+def _presentation(kind: Kind, vifes: bytes) -> tuple[bool, str]:
+    """Return whether VIFEs make the data a time, and the type of binary data. A maker's VIF has no VIFE of the standard."""
+    if kind.quantity == MANUFACTURER:
+        return False, kind.binary
+    first, other = combinable(vifes)
+    return bool(DATED.intersection(first)), binary_type(kind, other)
 
 
 FUNCTIONS = ("instantaneous", "maximum", "minimum", "error")
@@ -231,7 +245,7 @@ def _fixed(data: bytes, first: int) -> Telegram:
 def _counter(number: int, status: int, kind: tuple[Kind, bool], data: bytes) -> Record:
     what, historic = kind
     storage = 1 if historic or status & 0x02 else 0
-    held = content(0x4 if status & 0x01 else 0xC, what.quantity, data, unsigned=False)
+    held = content(0x4 if status & 0x01 else 0xC, what.quantity, data, what.binary)
     return Record(number, "instantaneous", storage, 0, 0, what, b"", b"", data, held)
 
 

@@ -11,9 +11,10 @@ from decimal import Decimal
 
 from drivers.contract import Value
 from drivers.mbus.address import HEADER, Wanted, wanted
+from drivers.mbus.content import BCDS, LVAR
 from drivers.mbus.medium import medium_name
 from drivers.mbus.telegram import Header, Record
-from drivers.mbus.vif import PER_TIME, QUANTITIES, factor_of
+from drivers.mbus.vif import QUANTITIES, factor_of, unit_after
 from drivers.measure import Number, measure, number_fault, sentinel_numbers
 from drivers.refusal import NoNumber
 from metering.errors import MeteringError
@@ -69,10 +70,20 @@ def identity(header: Header, records: Sequence[Record]) -> Sequence[Value]:
 
 def _text(record: Record) -> str | None:
     """Return what a record says as a text; an identification number with its zeros."""
-    if record.content.text is not None or record.content.number is None:
-        return record.content.text
-    digits = 2 * len(record.data) if record.block[:1] and record.block[0] & 0x0F in range(0x9, 0xF) else 0
-    return str(record.content.number).zfill(digits)
+    if record.content.text is not None:
+        return record.content.text.strip()
+    if record.content.number is None:
+        return None
+    number = record.content.number
+    return str(number).zfill(_digits(record)) if number >= 0 else None
+
+
+def _digits(record: Record) -> int:
+    """Return how many decimal digits a record has; 0 where it is no BCD."""
+    field = record.block[0] & 0x0F if record.block else 0
+    if field == LVAR:
+        return 2 * (len(record.data) - 1) if record.data[0] >> 4 == 0xC else 0
+    return 2 * len(record.data) if field in BCDS else 0
 
 
 class _Taker:
@@ -90,16 +101,17 @@ class _Taker:
     def value(self, header: Header, records: Sequence[Record]) -> Value:
         fitting = [record for record in records if self._wanted.fits(record)]
         if len(fitting) != 1:
-            return self._none(_how_many(self._wanted.text, fitting))
+            return self._none(_how_many(self._wanted.text, fitting, records))
         record = fitting[0]
         raw = record.block + record.data
-        if self._unit is None and (record.kind.unsigned or record.content.text is not None) and not record.error:
-            return Value(self._name, None, raw=raw, text=_text(record))
+        if self._unit is None and (record.kind.binary != "B" or record.content.text is not None) and not record.error:
+            text = _text(record)
+            return Value(self._name, None, raw=raw, text=text) if text else self._none("invalid or no data", raw)
         try:
             number = self._number(record)
         except NoNumber as problem:
             return self._none(str(problem), raw)
-        quality, why = _doubt(header.status)
+        quality, why = _doubt(header.status or 0)
         value = self._measure.value(number, raw, quality)
         return Value(value.point, value.value, value.quality, raw, why=why) if why else value
 
@@ -119,38 +131,33 @@ class _Taker:
         return self._converted(record, number)
 
     def _converted(self, record: Record, number: Decimal) -> float:
-        exact = EXACT.multiply(number, record.kind.step)
-        for factor in filter(None, map(factor_of, record.combined[0])):
+        first, other = record.combined
+        name, scaled = unit_after(record.kind.unit, first, other)
+        exact = EXACT.multiply(number, record.kind.step) if scaled else number
+        for factor in filter(None, map(factor_of, first)):
             exact = EXACT.multiply(exact, factor)
         if self._unit is not None:
-            exact = convert(exact, self._unit_of(record), self._unit)
+            exact = convert(exact, self._source(name, record), self._unit)
         if not plausible(exact):
             raise NoNumber(f"{exact} is out of all proportion")
         return float(exact) + 0.0
 
-    def _unit_of(self, record: Record) -> Unit:
+    def _source(self, name: str | None, record: Record) -> Unit:
         assert self._unit is not None
-        name = unit_name(record)
         if name is None:
-            raise NoNumber(f"its unit is not known here ({record.kind.quantity}); take the number with type: raw")
+            what = " ".join(filter(None, (record.kind.quantity, record.vifes.hex().upper())))
+            raise NoNumber(f"its unit is not known here ({what}); take the number with type: raw")
         found = unit(name)
         if not found.like(self._unit) and {found.symbol, self._unit.symbol} != {"C", "K"}:
             raise NoNumber(f"it is in {found}, which is not {self._unit}")
         return found
 
 
-def unit_name(record: Record) -> str | None:
-    """Return the unit of a record's value, with a VIFE `per hour` and the like; None where there is none of ours."""
-    name = record.kind.unit
-    for vife in record.combined[0]:
-        if 0x20 <= vife <= 0x38 or 0x78 <= vife <= 0x7B:
-            name = f"{name}/{PER_TIME[vife]}" if vife in PER_TIME and name and "/" not in name else None
-    return name
-
-
-def _how_many(address: str, fitting: Sequence[Record]) -> str:
+def _how_many(address: str, fitting: Sequence[Record], records: Sequence[Record]) -> str:
     if not fitting:
-        return f"no record {address} in its answer"
+        unread = "".join(f"; nothing behind #{record.number} can be read, its LVAR {record.data.hex().upper()} is reserved"
+                         for record in records if record.endless)  # fmt: skip
+        return f"no record {address} in its answer{unread}"
     numbers = ", ".join(f"#{record.number}" for record in fitting[:5])
     return f"{len(fitting)} records are {address}: {numbers}; name one of them"
 

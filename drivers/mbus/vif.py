@@ -21,8 +21,8 @@ class Kind:
     """A unit of `metering.quantity`; None: there is none, or none that is exact."""
     step: Decimal = Decimal(1)
     """The number times this is in the unit."""
-    unsigned: bool = False
-    """An identification or a set of flags: binary without a sign (type C or D)."""
+    binary: str = "B"
+    """The type of binary data: `B` a number with a sign, `C` one without (an identification), `D` a set of flags."""
 
 
 def _powers(first: int, count: int, quantity: str, unit: str | None, exponent: int) -> dict[int, Kind]:
@@ -33,8 +33,8 @@ def _spans(first: int, quantity: str, units: str = "s min h d") -> dict[int, Kin
     return {first + n: Kind(quantity, unit) for n, unit in enumerate(units.split())}
 
 
-def _marks(quantities: dict[int, str]) -> dict[int, Kind]:
-    return {code: Kind(quantity, unsigned=True) for code, quantity in quantities.items()}
+def _marks(quantities: dict[int, str], binary: str = "C") -> dict[int, Kind]:
+    return {code: Kind(quantity, binary=binary) for code, quantity in quantities.items()}
 
 
 PRIMARY: dict[int, Kind] = {
@@ -78,6 +78,10 @@ FB: dict[int, Kind] = {
     **_powers(0x1A, 2, "humidity", "%", -1),
     0x20: Kind("volume", "scf"),
     0x21: Kind("volume", "scf", Decimal("0.1")),
+    **_powers(0x22, 2, "volume", "gal", -1),
+    0x24: Kind("flow", "gal/min", Decimal("0.001")),
+    0x25: Kind("flow", "gal/min"),
+    0x26: Kind("flow", "gal/h"),
     **_powers(0x28, 2, "power", "MW", -1),
     **_powers(0x2A, 1, "angle_of_voltages", None, -1),
     **_powers(0x2B, 1, "angle_of_current", None, -1),
@@ -94,8 +98,9 @@ FD: dict[int, Kind] = {
     **_marks({
         0x08: "access_number", 0x09: "medium_code", 0x0A: "maker_code", 0x0B: "parameter_set", 0x0C: "model",
         0x0D: "hardware_version", 0x0E: "firmware_version", 0x0F: "software_version", 0x10: "customer_location",
-        0x11: "customer", 0x17: "error_flags", 0x18: "error_mask", 0x1A: "digital_output", 0x1B: "digital_input",
+        0x11: "customer",
     }),
+    **_marks({0x17: "error_flags", 0x18: "error_mask", 0x1A: "digital_output", 0x1B: "digital_input"}, "D"),
     0x1C: Kind("baud_rate"),
     0x1D: Kind("response_delay"),
     0x1E: Kind("retries"),
@@ -110,7 +115,7 @@ FD: dict[int, Kind] = {
     **_powers(0x40, 16, "voltage", "V", -9),
     **_powers(0x50, 16, "current", "A", -12),
     0x60: Kind("reset_counter"),
-    0x67: Kind("supplier_information", unsigned=True),
+    0x67: Kind("supplier_information", binary="D"),
     0x61: Kind("cumulation_counter"),
     0x68: Kind("since_cumulation", "h"),
     0x69: Kind("since_cumulation", "d"),
@@ -146,6 +151,17 @@ NEUTRAL = frozenset({0x00, 0x1D})
 DATED = frozenset({0x39, 0x6A, 0x6B, 0x6E, 0x6F, *(code for code in range(0x42, 0x50) if code & 2)})
 """VIFEs that make the data the time at which the quantity began, ended, or was so."""
 PER_TIME = {0x20: "s", 0x21: "min", 0x22: "h", 0x23: "d"}
+COUNTS = frozenset({0x41, 0x49})
+"""VIFEs that make the data the number of times a lower or upper limit was exceeded."""
+DURATIONS = {code: ["s", "min", "h", "d"][code & 3] for code in range(0x50, 0x68)}
+"""VIFEs that make the data the time for which a limit was exceeded, or for which the value was so."""
+SAME_UNIT = frozenset(
+    {*NEUTRAL, 0x12, 0x3A, 0x3B, 0x3C, 0x3E, 0x40, 0x48, 0x68, 0x69, 0x6C, 0x6D, 0x7E, *range(0x70, 0x78), 0x7D}
+)
+"""VIFEs after which the value is still in the unit of the VIF: an average, a limit, a direction, a power of ten."""
+TYPE_C, TYPE_D = 0x11, 0x12
+SAME_UNIT_7C = frozenset({*range(0x01, 0x0D), 0x10, TYPE_C, 0x13, 0x14})
+"""The same, of those that follow a 7C (table 16): phase, quadrant, sum of both directions, binary data of type C."""
 
 
 def kind_of(vif: int, first_vife: int | None) -> tuple[Kind, int]:
@@ -172,6 +188,33 @@ def combinable(vifes: bytes) -> tuple[bytes, bytes]:
             first += vifes[at : at + 1]
         at += taken
     return first, other
+
+
+def binary_type(kind: Kind, other: bytes) -> str:
+    """Return the type of a record's binary data: that of its kind, if none of its VIFEs `other` says C or D."""
+    said = orthogonal(other)
+    return "C" if TYPE_C in said else "D" if TYPE_D in said else kind.binary
+
+
+def orthogonal(other: bytes) -> bytes:
+    """Return the codes that each follow a 7C, up to a maker's 7F; FF for one that is missing."""
+    pairs = other.split(b"\x7f")[0]
+    return pairs[1::2] + b"\xff" * (len(pairs) % 2)
+
+
+def unit_after(name: str | None, first: bytes, other: bytes) -> tuple[str | None, bool]:
+    """Return the unit that VIFEs make of a VIF's unit, None where none of ours, and whether the VIF's power of ten is still
+    in it: the time or the number of a limit's exceeding has a unit of its own. Of a maker's 7F his address knows."""
+    scaled = True
+    for vife in first:
+        if vife in PER_TIME:
+            name = f"{name}/{PER_TIME[vife]}" if name and "/" not in name and scaled else None
+        elif vife in COUNTS or vife in DURATIONS:
+            name, scaled = (DURATIONS.get(vife, "1") if scaled else None), False
+        elif vife not in SAME_UNIT:
+            name = None
+    known = SAME_UNIT_7C.issuperset(orthogonal(other)) and (scaled or not any(map(factor_of, first)))
+    return (name if known else None), scaled
 
 
 def factor_of(vife: int) -> Decimal | None:

@@ -121,9 +121,31 @@ def test_no_more_telegrams_are_read_than_wanted() -> None:
 
 
 def test_a_meter_that_announces_more_for_ever_comes_to_an_end() -> None:
-    sent, values = converse(reading(), ACK, *[answer("44 16 01 00 00 00 1F")] * 32)
+    sent, values = converse(reading(), ACK, *[answer(f"44 16 {n:02X} 00 00 00 1F") for n in range(32)])
     assert len(sent) == 33
     assert values[0].value is None
+
+
+def test_a_meter_that_repeats_the_telegram_it_announced_more_after_is_read_once() -> None:
+    """Its access number counts on; the records are the same bytes."""
+    once, again = (framed(HEADER[:8] + bytes([n]) + HEADER[9:] + bytes.fromhex("0416 07000000 1F")) for n in (1, 2))
+    sent, values = converse(reading(), ACK, once, again)
+    assert len(sent) == 3
+    assert values[0].value == 7.0
+
+
+def test_telegrams_of_makers_data_that_differ_are_no_repetition() -> None:
+    replies = [answer("1F 01"), answer("1F 02"), answer("04 16 07 00 00 00")]
+    assert converse(reading(), ACK, *replies)[1][0].value == 7.0
+
+
+def test_the_same_records_from_another_meter_are_no_repetition() -> None:
+    request = reading()
+    request.request()
+    request.decode(ACK)
+    assert isinstance(request.decode(answer("04 16 07 00 00 00 1F")), Send)
+    with pytest.raises(BadFrame, match="after one from 12345678"):
+        request.decode(framed(b"\x79" + HEADER[1:] + bytes.fromhex("0416 07000000 1F")))
 
 
 @pytest.mark.parametrize("control", [0x08, 0x18, 0x28, 0x38])

@@ -16,7 +16,7 @@ from drivers.mbus.address import wanted
 from drivers.mbus.codec import LongFrame
 from drivers.mbus.telegram import Record, telegram
 from metering.errors import BadFrame, MeterError, MeteringError, MeterRefused
-from metering.profile import Profile
+from metering.profile import Place, Profile
 from metering.reading import Quality
 
 CASES = YAML(typ="safe").load((Path(__file__).parents[1] / "golden/mbus/telegrams.yaml").read_text())["telegrams"]
@@ -85,8 +85,15 @@ def test_a_captured_telegram_gives_its_values(case: dict[str, Any], address: str
         ("0C 06 78 56 34 12", "12345678"), ("0E 06 12 90 78 56 34 12", "123456789012"), ("0B 06 23 01 F0", "-123"),
         ("0A 06 FF FF", None), ("0A 06 3A 12", None), ("0C 06 01 00 00 A0", None), ("0C 06 01 00 00 0F", None),
         ("05 06 00 00 20 41", "10"), ("05 06 CD CC CC 3D", "0.1"), ("05 06 00 00 C0 7F", None), ("05 06 00 00 80 FF", None),
-        ("00 06", None), ("08 06", None), ("0D 06 C2 34 12", "1234"), ("0D 06 D2 34 12", "-1234"), ("0D 06 C0", "0"),
+        ("00 06", None), ("08 06", None), ("0D 06 C2 34 12", "1234"), ("0D 06 D2 34 12", "-1234"),
+        ("0D 06 C0", None), ("0D 06 D0", None), ("0D 06 FB 00", None),
+        ("0D 06 E9 01" + "00" * 8, "1"), ("0D 06 EF" + "FF" * 15, "-1"), ("0D 06 F0 02" + "00" * 15, "2"),
+        ("0D 06 F0" + "00" * 15 + "80", None),
         ("0D 06 E3 01 00 00", "1"), ("0D 06 E0", None), ("01 78 FF", None), ("02 78 FE FF", "65534"),
+        ("01 83 FC 11 FE", "254"), ("01 83 FC 11 FF", None), ("01 83 FC 01 FF", "-1"), ("01 83 FC 12 FF", "255"),
+        ("01 83 FC 81 FC 11 FE", "254"), ("01 FF FC 11 FE", "-2"), ("01 83 FF FC 11 FE", "-2"),
+        ("01 FD 17 FF", "255"), ("02 FD 18 FF FF", "65535"), ("01 FD 1A FF", "255"), ("01 FD 1B FF", "255"), ("01 FD 67 FF", "255"),
+        ("01 FD 0E FF", None),
     ],
 )  # fmt: skip
 def test_every_type_of_number_is_read(text: str, number: str | None) -> None:
@@ -101,7 +108,9 @@ def test_every_type_of_number_is_read(text: str, number: str | None) -> None:
         ("02 6C 21 A6", "1981-06-01"), ("04 6D 1A 2F 65 11", "2011-01-05T15:26"), ("04 6D 9A 2F 65 11", None),
         ("04 6D 3C 2F 65 11", None), ("04 6D 1A 38 65 11", None), ("06 6D 1E 0A 08 65 11 00", "2011-01-05T08:10:30"),
         ("06 6D 1E 8A 08 65 11 00", None), ("03 6D 1E 0A 08", "08:10:30"), ("0D 78 03 43 42 41", "ABC"),
-        ("0D 7C 02 57 50 F0 " + "01 " * 16, "01" * 16), ("0D 06 E9" + "02" * 9, "02" * 9),
+        ("0D 7C 02 57 50 F1 " + "01 " * 20, "01" * 20),
+        ("02 6C 7F 22", None), ("02 6C 5D 22", None), ("02 6C 9D 22", "2020-02-29"), ("0D 78 05 00 43 42 41 00", "ABC"),
+        ("04 6D 1A 4F 21 A6", "2181-06-01T15:26") , ("04 6D 1A 2F 21 A6", "2081-06-01T15:26"), ("04 6D 1A 0F 21 A6", "1981-06-01T15:26"),
         ("04 AD 6F 32 14 7A 18", "2011-08-26T20:50"),
     ],
 )  # fmt: skip
@@ -142,6 +151,21 @@ def test_dates_and_texts_are_texts(text: str, held: str | None) -> None:
         ("04 96 22 07 00 00 00", {"address": "volume vife=22", "unit": "m3/h"}, 7.0),
         ("04 96 3A 07 00 00 00", {"address": "volume uncorrected", "unit": "m3"}, 7.0),
         ("04 86 3C 07 00 00 00", {"address": "energy backward", "unit": "kWh"}, 7.0),
+        ("04 FB 22 0A 00 00 00", {"address": "volume", "unit": "gal"}, 1.0),
+        ("04 FB 23 01 00 00 00", {"address": "volume", "unit": "L"}, 3.785411784),
+        ("04 FB 24 E8 03 00 00", {"address": "flow", "unit": "gal/min"}, 1.0),
+        ("04 FB 25 01 00 00 00", {"address": "flow", "unit": "gal/h"}, 60.0),
+        ("04 FB 26 01 00 00 00", {"address": "flow", "unit": "L/h"}, 3.785411784),
+        ("01 83 FC 11 FE", {"address": "energy", "unit": "Wh"}, 254.0),
+        ("01 83 FC 11 FE", {"address": "energy vife=7C11", "unit": "Wh"}, 254.0),
+        ("01 83 FC 81 FC 11 FE", {"address": "energy L1", "unit": "Wh"}, 254.0),
+        ("01 BB 41 05", {"address": "flow vife=41", "unit": "1"}, 5.0),
+        ("01 BB 49 05", {"address": "#0", "unit": "1"}, 5.0),
+        ("01 BB 51 05", {"address": "#0", "unit": "min"}, 5.0),
+        ("01 BB 5A 05", {"address": "01 BB 5A", "unit": "min"}, 300.0),
+        ("01 BB 67 02", {"address": "flow vife=67", "unit": "h"}, 48.0),
+        ("01 BB 48 05", {"address": "flow vife=48", "unit": "m3/h"}, 0.005),
+        ("04 93 3D 78 56 00 00", {"address": "#0", "unit": "m3", "type": "raw", "scale": "0.001"}, 22.136),
         ("04 FF 13 07 00 00 00", {"address": "04 FF 13", "unit": "kWh", "type": "raw", "scale": "0.5"}, 3.5),
         ("02 FC 03 48 52 25 74 D4 11", {"address": "#0", "unit": "%", "type": "raw", "scale": "0.01"}, 45.64),
     ],
@@ -173,6 +197,70 @@ def test_a_record_without_a_true_number_is_no_value_and_says_why(text: str, addr
     found = value_of(answer(text), address=address, unit="m3")
     assert (found.value, found.quality) == (None, Quality.BAD)
     assert why in found.why
+
+
+@pytest.mark.parametrize(
+    "vifes",
+    ["13", "14", "1E", "1F", "3D", "3F", "25", "2C", "34", "44", "78", "FC 12", "FC 15", "FC 7F", "D1 74", "7C"],
+)
+@pytest.mark.parametrize("address", ["#0", "hex", "vife"])
+def test_a_vife_that_changes_the_unit_or_is_reserved_gives_no_value_however_the_record_is_named(
+    vifes: str, address: str
+) -> None:
+    codes = bytes(byte & 0x7F for byte in bytes.fromhex(vifes)).hex()
+    named = {"#0": "#0", "hex": f"04 93 {vifes}", "vife": f"volume vife={codes.removesuffix('74') or codes}"}[address]
+    found = value_of(answer(f"04 93 {vifes} 78 56 00 00"), address=named, unit="m3")
+    assert (found.value, found.quality) == (None, Quality.BAD)
+    assert found.why.startswith("its unit is not known here (volume"), found.why
+
+
+def identity_of(reply: bytes, address: str) -> Value:
+    profile = profile_of().model_copy(update={"identity": {"serial": Place(address=address)}})
+    (found,) = driver("mbus").replay(profile, {"reply": reply.hex()})
+    return found
+
+
+@pytest.mark.parametrize(
+    ("text", "address", "serial"),
+    [
+        ("0D 78 C4 78 56 34 12", "fabrication_number", "12345678"),
+        ("0D 78 C4 78 56 34 00", "fabrication_number", "00345678"),
+        ("0D 78 C5 78 56 34 12 00", "fabrication_number", "0012345678"),
+        ("0D 78 E4 4E 61 BC 00", "fabrication_number", "12345678"),
+        ("04 78 4E 61 BC 00", "fabrication_number", "12345678"),
+        ("0C 78 78 56 34 00", "fabrication_number", "00345678"),
+        ("0D 78 06 00 00 34 33 20 31", "fabrication_number", "1 34"),
+        ("01 FD 17 FF", "error_flags", "255"),
+        ("0C 78 78 56 34 F2", "fabrication_number", None),
+        ("0D 78 00", "fabrication_number", None), ("0D 78 C0", "fabrication_number", None),
+        ("0D 78 02 00 20", "fabrication_number", None), ("00 78", "fabrication_number", None),
+        ("04 78 FF FF FF FF", "fabrication_number", None),
+    ],
+)  # fmt: skip
+def test_an_identity_is_told_with_its_own_zeros_or_not_at_all(text: str, address: str, serial: str | None) -> None:
+    found = identity_of(answer(text), address)
+    assert (found.value, found.text) == (None, serial)
+    assert (found.quality, bool(found.why)) == ((Quality.BAD, True) if serial is None else (Quality.GOOD, False))
+
+
+def test_an_answer_without_a_header_says_neither_status_nor_access() -> None:
+    reply = framed(0x78, bytes.fromhex("0416 07000000"))
+    for field in ("status", "access"):
+        found = value_of(reply, address=field)
+        assert (found.value, found.quality, found.why) == (None, Quality.BAD, "the header does not say")
+
+
+def test_records_before_one_of_reserved_length_hold_and_those_behind_it_say_why_not() -> None:
+    reply = answer("04 16 07 00 00 00 0D 78 FB 01 02 04 06 01 00 00 00")
+    assert value_of(reply, address="volume", unit="m3").value == 7.0
+    behind = value_of(reply, address="energy", unit="Wh")
+    assert (behind.value, behind.quality) == (None, Quality.BAD)
+    assert "nothing behind #1 can be read, its LVAR FB is reserved" in behind.why
+
+
+def test_a_frame_that_is_no_answer_is_no_vector() -> None:
+    with pytest.raises(BadFrame, match="control field 53 is no data answer"):
+        value_of(framed(0x72, LONG_HEADER + bytes.fromhex("0416 07000000"), control=0x53), address="volume", unit="m3")
 
 
 def test_what_a_maker_puts_behind_his_own_vife_is_no_error_and_no_factor() -> None:
@@ -247,7 +335,7 @@ def test_a_configuration_that_encrypts_nothing_is_plain(low_high: str) -> None:
         (answer("04"), "breaks off in its VIF"), (answer("04 86"), "breaks off in its VIFE"),
         (answer("04 7C 05 41"), "plain text unit"), (answer("04 7C"), "plain text unit"),
         (answer("0D 06"), "breaks off in its data"), (answer("0D 06 05 41"), "breaks off in its data"),
-        (answer("0D 06 FB 00"), "reserved LVAR fb"), (answer("3F 06"), "reserved DIF 3F"), (answer("7F"), "reserved DIF 7F"),
+        (answer("3F 06"), "reserved DIF 3F"), (answer("7F"), "reserved DIF 7F"),
         (answer("04 06 01 00 00 00 84" + "80" * 10 + "00 06 00 00 00 00"), "record 1 has more than 10 DIFE"),
         (answer("04 86" + "80" * 10 + "00 00 00 00 00"), "more than 10 VIFE"),
     ],

@@ -10,8 +10,9 @@ from agent.gaps import GapBook
 from agent.line import LineOwner
 from agent.outbox import Outbox
 from agent.publish import WINDOW, Publisher
+from agent.shorten import payload
 from link.world import Broker, Will, World
-from metering.wire import AgentStatus, Topics, encode, pack
+from metering.wire import AgentStatus, Topics, encode
 
 EVERY_S = 5.0
 _LOOKS = 3
@@ -66,8 +67,7 @@ class Reporter:
     async def publish(self, online: bool) -> None:
         status = await self.status(online)
         self._waiting.append((self.world.uptime(), status.unreceipted))
-        payload = pack(encode(status))
-        await self.broker.publish(self.topics.status(self.agent), payload, retain=True)
+        await self.broker.publish(self.topics.status(self.agent), payload(status), retain=True)
 
     async def status(self, online: bool = True) -> AgentStatus:
         health = await self.outbox.health()

@@ -9,7 +9,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Protocol
 
@@ -236,7 +236,8 @@ class _Centre:
         return {"results": results}
 
     async def _look(self) -> None:
-        self._snapshot = await self.reader.run(self.watcher.snapshot, self.world.now_ms(), dict(self.agents))
+        seen = await self.reader.run(self.watcher.snapshot, self.world.now_ms(), dict(self.agents))
+        self._snapshot = replace(seen, receiving=self.receiver.counts())
 
     async def _judge(self) -> None:
         now_ms = self.world.now_ms()

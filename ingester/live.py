@@ -62,3 +62,5 @@ class Snapshot:
     """Today's intervals of the sources, for the chart; the open one last."""
     slots: Mapping[str, SlotsNow] = field(default_factory=dict)
     """By meter: what became of its slots."""
+    receiving: Mapping[str, int] = field(default_factory=dict)
+    """What became of the batches that came since the ingester's start (`Receiver.counts`)."""

@@ -14,6 +14,16 @@ Sample = tuple[str, dict[str, str], float | None]
 KINDS = {
     "tanbiao_info": ("gauge", "Version of this ingester."),
     "tanbiao_snapshot_age_seconds": ("gauge", "Age of the figures that page and API show."),
+    "tanbiao_ingester_waiting_messages": ("gauge", "Messages that wait to be committed."),
+    "tanbiao_ingester_batches_total": (
+        "counter",
+        "Batches since the start: stored, known (came again), held back (of a flood), asked for again.",
+    ),
+    "tanbiao_ingester_set_aside_total": (
+        "counter",
+        "Messages, or parts of one, that could not be used; kept or counted.",
+    ),
+    "tanbiao_ingester_strange_times_total": ("counter", "Readings at impossible times: stored, counting nowhere."),
     "tanbiao_agent_online": ("gauge", "1 while the agent is connected."),
     "tanbiao_agent_unreceipted_batches": ("gauge", "Batches in the agent's outbox without a receipt."),
     "tanbiao_agent_outbox_bytes": ("gauge", "Size of the agent's outbox."),
@@ -79,8 +89,19 @@ def _samples(snapshot: Snapshot | None, now_ms: int) -> Iterator[Sample]:
         yield "tanbiao_instruments", {"state": state}, float(count)
     for latest in snapshot.readings:
         yield "tanbiao_reading_time_seconds", {"point": latest.point}, latest.measured_ms / 1000
+    yield from of_receiving(snapshot.receiving)
     yield from _of_sources(snapshot)
     yield from _of_agents(snapshot)
+
+
+def of_receiving(counts: Mapping[str, int]) -> Iterator[Sample]:
+    """Yield what `Receiver.counts` says."""
+    yield "tanbiao_ingester_waiting_messages", {}, counts.get("waiting")
+    for outcome in ("stored", "known", "held_back", "asked_for"):
+        yield "tanbiao_ingester_batches_total", {"outcome": outcome}, counts.get(outcome)
+    for kept, name in (("yes", "set_aside"), ("no", "set_aside_unkept")):
+        yield "tanbiao_ingester_set_aside_total", {"kept": kept}, counts.get(name)
+    yield "tanbiao_ingester_strange_times_total", {}, counts.get("strange_times_readings")
 
 
 def _of_sources(snapshot: Snapshot) -> Iterator[Sample]:

@@ -8,6 +8,7 @@ import pytest
 
 from ingester.inspection import Inspector
 from ingester.intake import BURST, MOST_BYTES, OF_AGENT, RATE, Intake
+from ingester.metrics import exposition, of_receiving
 from ingester.receive import Receiver
 from link.world import Message
 from metering.wire import Receipt, Topics, decode_as
@@ -159,3 +160,16 @@ async def test_receipts_that_the_broker_does_not_take_hold_up_no_commit(world: A
             for seq, prev in ((1, ""), (2, arrived(1).sha256)):
                 await receiver.handle([Message(TOPICS.data("agent-a"), arrived(seq, prev=prev).body)])
     assert receiver.stored == 2
+
+
+async def test_what_became_of_batches_is_in_the_metrics(world: Any, pipe: Any, series: Any, arrived: Any) -> None:
+    one = Message(TOPICS.data("agent-a"), arrived(1, [(0, "main/energy", 1.0, 0)]).body)
+    async with world.worker("writer") as worker:
+        receiver = Receiver(world, worker, series, Inspector(TOPICS, {}, {}, {}), pipe.publish)
+        await receiver.handle([one, one, Message(TOPICS.data("agent-a"), b"garbage")])
+    written = exposition(list(of_receiving(receiver.counts()))).splitlines()
+    assert 'tanbiao_ingester_batches_total{outcome="stored"} 1' in written
+    assert 'tanbiao_ingester_batches_total{outcome="known"} 1' in written
+    assert 'tanbiao_ingester_set_aside_total{kept="yes"} 1' in written
+    assert 'tanbiao_ingester_set_aside_total{kept="no"} 0' in written
+    assert "tanbiao_ingester_waiting_messages 0" in written

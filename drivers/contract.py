@@ -15,6 +15,7 @@ A driver states four things of itself besides: what is wrong with a point (`faul
 (`replay`), what a meter says of itself (`identify`), and what it still knows of the past (`history`).
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -101,13 +102,27 @@ ReplyTimeS = Annotated[DurationS, _within(0.01, 60.0)]
 """Longest wait for a reply: a shorter one no meter keeps, with a longer one a dead meter would hold up its line."""
 
 
+def _host_port(value: str) -> str:
+    match = _HOST_PORT.fullmatch(value)
+    if match is None or not 0 < int(match[1]) < 65536:
+        raise FieldError(
+            Text("{value!r} 应写成 主机:端口，例如 192.168.1.20:502", "{value!r} should be host:port, such as 192.168.1.20:502"),
+            value=value,
+        )  # fmt: skip
+    return value
+
+
+_HOST_PORT = re.compile(r"[^\s:/]+:([0-9]{1,5})")
+HostPort = Annotated[str, AfterValidator(_host_port)]
+
+
 class ExchangeLine(Strict):
     """Settings every line of an exchange driver has. A driver's own model adds to it and changes defaults."""
 
     driver: str
-    tcp: str | None = Field(default=None, pattern=r"^[^\s:]+:\d{1,5}$")
+    tcp: HostPort | None = None
     """`host:port` of a meter or gateway. Exactly one of `tcp`, `udp` and `serial` is given."""
-    udp: str | None = Field(default=None, pattern=r"^[^\s:]+:\d{1,5}$")
+    udp: HostPort | None = None
     tls: Tls | None = None
     """With `tcp`: encrypted."""
     serial: str | None = None

@@ -94,7 +94,7 @@ class Row(Strict):
 class FuelRow(Row):
     """NCV, carbon content and oxidation rate of one fuel; tCO2 = FC x NCV x CC x OF x 44/12."""
 
-    fuel: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    fuel: str = Field(pattern=r"^[a-z][a-z0-9_]*$", examples=["natural_gas"])
     name: Bilingual
     phase: Literal["solid", "liquid", "gas"]
     heat_basis: Literal["net", "gross"]
@@ -135,7 +135,7 @@ class GridRow(Row):
     data_year: int = Field(ge=1990, le=2100)
     and_earlier: bool = False
     """It holds for all data years before, too."""
-    published: str | None = Field(default=None, pattern=_PUBLISHED)
+    published: str | None = Field(default=None, pattern=_PUBLISHED, examples=["2025-12"])
     """Year, month or day it was published; None: unknown."""
     value: GridValue
 

@@ -134,6 +134,11 @@ def _with_paths(settings: AgentSettings, folder: Path) -> AgentSettings:
 
 def _cross_faults(settings: AgentSettings, document: Document) -> Iterator[SettingsError]:
     profiles: dict[str, Profile] = {}
+    for id_, line in settings.lines.items():
+        driver = _driver_meant(line.driver)
+        if driver is not None and line.driver != driver:
+            keys = ("lines", id_, "driver")
+            yield document.fault(keys, _NO_DRIVER, _DID_YOU_MEAN, driver=line.driver, near=driver)
     for name, meter in settings.meters.items():
         here = ("meters", name)
         if meter.line not in settings.lines:
@@ -148,6 +153,11 @@ def _cross_faults(settings: AgentSettings, document: Document) -> Iterator[Setti
             yield from _profile_faults(document, (*here, "profile"), meter.profile, error)
             continue
         yield from _meter_faults(settings, document, name, profiles[meter.profile])
+
+
+def _driver_meant(word: str) -> str | None:
+    """Return the driver that a word means; None where no such is known."""
+    return _DRIVER_OF.get(word.lower().replace("_", "-"))
 
 
 def _profile_faults(
@@ -165,7 +175,8 @@ def _profile_faults(
 def _meter_faults(settings: AgentSettings, document: Document, name: str, profile: Profile) -> Iterator[SettingsError]:
     meter = settings.meters[name]
     line = settings.lines.get(meter.line)
-    if line is not None and line.driver != profile.protocol:
+    driver = _driver_meant(line.driver) if line is not None else None
+    if line is not None and driver is not None and driver != profile.protocol:
         yield document.fault(
             ("meters", name, "profile"), _OTHER_PROTOCOL, _SAME_PROTOCOL,
             profile=meter.profile, protocol=profile.protocol, line=meter.line, driver=line.driver,
@@ -193,6 +204,16 @@ def _variant_fault(document: Document, name: str, meter: MeterSection, profile: 
     )  # fmt: skip
 
 
+_DRIVER_OF = {
+    **dict.fromkeys(("modbus", "modbus-rtu", "modbus-tcp", "modbus-ascii", "modbus-udp", "rtu", "tcp"), "modbus"),
+    **dict.fromkeys(("dlt645", "dl/t645", "dlt-645", "dl/t-645", "dlt645-2007", "dlt645-1997", "645"), "dlt645"),
+    **dict.fromkeys(("cjt188", "cj/t188", "cjt-188", "cj/t-188", "188"), "cjt188"),
+    **dict.fromkeys(("mbus", "m-bus", "wired-mbus"), "mbus"),
+    **dict.fromkeys(("iec62056", "iec62056-21", "iec-62056-21", "iec-62056", "iec1107"), "iec62056"),
+    **dict.fromkeys(("opcua", "opc-ua", "opc.tcp", "ua"), "opcua"),
+}
+"""What people call a protocol: the way it goes is said by `tcp`, `udp` and `serial`, not by the driver's name."""
+_NO_DRIVER = Text("没有驱动 {driver}", "there is no driver {driver}")
 _DID_YOU_MEAN = Text("是不是 {near}？", "Did you mean {near}?")
 _NO_LINE = Text("仪表 {meter} 所在的线路 {line} 未定义", "meter {meter} hangs on the line {line}, which is not defined")
 _LINES = Text("已定义的线路：{known}", "Defined lines: {known}")

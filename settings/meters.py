@@ -17,7 +17,7 @@ from metering.register import ExchangeOfMeter, RegisterSpec
 from metering.text import Text
 
 POINT_NAME = r"^[a-z0-9][a-z0-9_.-]{0,62}$"
-PointName = Annotated[str, Field(pattern=POINT_NAME)]
+PointName = Annotated[str, Field(pattern=POINT_NAME, examples=["energy_import"])]
 State = Literal["0 C", "15 C", "20 C"]
 
 

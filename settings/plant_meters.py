@@ -64,10 +64,18 @@ def _port(value: int) -> int:
     return value
 
 
+def _one_modbus(value: Any) -> Any:
+    if value == "modbus":
+        raise FieldError(Text("{value!r} 说得不全：modbus-rtu、modbus-tcp 还是 modbus-ascii？",
+                              "{value!r} is not said in full: did you mean modbus-rtu, modbus-tcp or modbus-ascii?"),
+                         value=value)  # fmt: skip
+    return value
+
+
 class PlantLine(Strict):
     """A line or server the simulators open."""
 
-    protocol: LineKind
+    protocol: Annotated[LineKind, BeforeValidator(_one_modbus)]
     over: Way | None = None
     """What carries it: `serial` (a pseudo terminal), `tcp` (RTU over TCP, a serial server), `udp`, `tls`. By default
     serial, and tcp for modbus-tcp and opcua."""
@@ -152,7 +160,7 @@ class PlantMeter(Strict):
     """The edition of the profile; by default the first where it has several."""
     unit: int = Field(default=1, ge=0, le=255)
     """Modbus unit, or primary address on M-Bus."""
-    number: str | None = Field(default=None, pattern=r"^[0-9A-Za-z ]{1,32}$")
+    number: str | None = Field(default=None, pattern=r"^[0-9A-Za-z ]{1,32}$", examples=["202611230001"])
     """The number on the meter: 12 digits for DL/T 645, 14 for CJ/T 188 (the maker's four first), 8 for M-Bus, the device
     address of IEC 62056-21. By default the unit, with zeros in front."""
     idle: Amount | None = None

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from metering.fields import DurationS, FieldError, Strict
 from metering.text import Text
@@ -41,11 +41,25 @@ def _deadband(value: Any) -> Any:
     return Deadband(size=size, percent=bool(match[2]))
 
 
+def _url(value: str) -> str:
+    if "@" in value:
+        raise FieldError(Text("地址里不写用户名和密码：用 user: 和 password:",
+                              "keep user and password out of the address: they stand under user: and password:"))  # fmt: skip
+    if not _URL.fullmatch(value):
+        raise FieldError(
+            Text("{value!r} 应写成 opc.tcp://主机:4840", "{value!r} should be opc.tcp://host:4840"), value=value
+        )
+    return value
+
+
+_URL = re.compile(r"opc\.tcp://[^\s@/]+(/[^\s@]*)?")
+
+
 class OpcUaLine(Strict):
     """One server. Its connection is the line."""
 
     driver: str
-    url: str = Field(pattern=r"^opc\.tcp://[^\s@/]+(/[^\s@]*)?$")
+    url: Annotated[str, AfterValidator(_url)] = Field(examples=["opc.tcp://192.168.1.30:4840"])
     """`opc.tcp://host:4840/path`, without user or password."""
     policy: PolicyName = "None"
     """How messages are protected. Anything but None needs trust on both sides: `tanbiao agent trust`."""

@@ -55,6 +55,8 @@ def test_a_wrong_key_is_answered_with_the_right_one(write: Write, said: Said, ag
         ("profile: m1.yaml", "profile: m2.yaml", "m2.yaml: there is no such file. Check the path"),
         ("profile: m1.yaml", "profile: eastron/sdm63", "eastron/sdm63: there is no such meter profile. Did you mean eastr"),
         ("driver: modbus", "driver: opcua", "speaks modbus, while the line rs485-1 is driven by opcua. Choose another"),
+        ("driver: modbus", "driver: modbus-rtu", "there is no driver modbus-rtu. Did you mean modbus?"),
+        ("driver: modbus", "driver: m-bus", "there is no driver m-bus. Did you mean mbus?"),
         ("interval: 10 s", "points: [enrgy]", "has no point enrgy. Did you mean energy?"),
         ("interval: 10 s", "points: {enrgy: }", "has no point enrgy. Did you mean energy?"),
         ("interval: 10 s", "points: {energy: {unit: kWhh}}", "points.energy.unit: unknown unit kWhh (kWh?). Common"),

@@ -43,6 +43,7 @@ def test_every_setting_stands_in_the_sample(section: type[BaseModel]) -> None:
         (("line: rtu-1, model: gas-corrector, unit: 2", "line: dlt-1, model: gas-corrector, unit: 2"), "18:17",
          "cannot hang on the dlt645 line dlt-1"),
         (("meter: gas-main}", "meter: gas-9}"), "23:49", "no meter gas-9"),
+        (("protocol: modbus-rtu", "protocol: modbus"), "12:21", "did you mean modbus-rtu, modbus-tcp or modbus-ascii?"),
         (("fault: burst", "fault: bust"), "23:35", "bust"),
         (("at: 70 s", "at: 70"), "23:10", "a duration needs its unit"),
         (("idle: 500 kW", "idle: 500 m3/h"), "16:3", "should be in kW"),

@@ -12,15 +12,18 @@ from agent.forecast import forecasts
 from agent.gaps import GapBook
 from agent.line import LineOwner
 from agent.trust import notes
-from agent.wiring import Meter, wire
+from agent.wiring import Meter, line_faults, wire
 from agent.wording import clock, health, line_plan, lines, resettable, too_slow
 from drivers.contract import Value
 from link import control
 from link.notify import Systemd, Watchdog
 from link.world import World
+from metering.errors import SettingsFaults
 from metering.slots import Grid
 from metering.text import Text
-from settings.agent import load_agent
+from settings.agent import AgentSettings, load_agent
+from settings.document import Document, read
+from settings.origin import with_environment
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ def check(path: Path, environ: Mapping[str, str]) -> Outcome:
     Raises:
         SettingsFaults: all that is wrong.
     """
-    settings, document = load_agent(path, environ)
+    settings, document = _loaded(path, environ)
     wiring = wire(settings, document)
     data = {
         "agent": settings.agent.id, "site": settings.agent.site, "config": app.configuration(document)[1],
@@ -47,12 +50,32 @@ def check(path: Path, environ: Mapping[str, str]) -> Outcome:
     slow = [forecast for forecast in forecasts(wiring) if forecast.load > 1]
     unsafe = sorted({f"{meter.id}/{point}" for meter in wiring.meters for point, at in meter.points.items()
                      if at.role == "counter" and at.resettable})  # fmt: skip
-    fine = Text(
-        f"{path} 没有错误：{data['lines']} 条线路，{data['meters']} 块仪表，{data['points']} 个测点",
-        f"{path} is fine: {data['lines']} lines, {data['meters']} meters, {data['points']} points",
+    many = ", ".join(
+        f"{data[of]} {of.removesuffix('s') if data[of] == 1 else of}" for of in ("lines", "meters", "points")
     )
-    told = data | {"too_slow": [one.line for one in slow], "resettable": unsafe}
+    fine = Text(
+        f"{path} {'可以运行，但跟不上所设间隔' if slow else '没有错误'}："
+        f"{data['lines']} 条线路，{data['meters']} 块仪表，{data['points']} 个测点",
+        f"{path} {'works, but cannot keep its intervals' if slow else 'is fine'}: {many}",
+    )
+    told = data | {
+        "too_slow": [one.line for one in slow], "losing": {one.line: one.losing() for one in slow}, "resettable": unsafe
+    }  # fmt: skip
     return Outcome(told, lines([fine, *map(too_slow, slow), *map(resettable, unsafe), *notes(wiring.lines)]), not slow)
+
+
+def _loaded(path: Path, environ: Mapping[str, str]) -> tuple[AgentSettings, Document]:
+    """Return the settings; where they are wrong, say in one go what the drivers find wrong with the lines, too."""
+    try:
+        return load_agent(path, environ)
+    except SettingsFaults as error:
+        try:
+            document = with_environment(read(path), "agent", environ)
+        except SettingsFaults:
+            raise error from None
+        told = {fault.place for fault in error.faults}
+        also = [fault for fault in line_faults(document) if fault.place not in told]
+        raise document.faults([*error.faults, *also]) from error
 
 
 def plan(path: Path, environ: Mapping[str, str]) -> Outcome:

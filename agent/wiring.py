@@ -6,12 +6,13 @@ Nothing here touches the network. All that is wrong is found in one go, each fau
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import cast
 
 from pydantic import BaseModel
 
 from agent.pace import meter_s
 from drivers.catalogue import driver as driver_named
-from drivers.contract import Driver, ExchangeLine, MeterPlan
+from drivers.contract import Driver, ExchangeDriver, ExchangeLine, MeterPlan
 from metering.errors import MeteringError, SettingsError, SettingsFaults
 from metering.profile import Profile, ProfilePoint
 from metering.text import Text
@@ -73,6 +74,21 @@ def wire(settings: AgentSettings, document: Document) -> Wiring:
     return Wiring(_in_phase(lines), tuple(wiring.points))
 
 
+def line_faults(document: Document) -> list[SettingsError]:
+    """Return what the drivers find wrong with the lines of a file whose other sections are wrong themselves."""
+    found: list[SettingsError] = []
+    lines = document.value(("lines",))
+    for id_, line in lines.items() if isinstance(lines, dict) else ():
+        try:
+            model = driver_named(str(line["driver"])).line_model
+            document.check(model, ("lines", id_), line)
+        except SettingsFaults as error:
+            found += error.faults
+        except (MeteringError, LookupError, TypeError):
+            continue  # said elsewhere: no such driver, no section
+    return found
+
+
 class _Wirer:
     def __init__(self, settings: AgentSettings, document: Document) -> None:
         self._settings = settings
@@ -93,6 +109,8 @@ class _Wirer:
             wired = tuple(self._meters(driver, meters, profiles))
             if line is not None:
                 self._check_port(id_, line)
+                for meter in wired:
+                    self._check_plan(driver, line, meter)
                 yield Line(id_, driver, line, wired)
 
     def _profile_of(self, meter: MeterSection) -> Profile:
@@ -139,6 +157,18 @@ class _Wirer:
         other = self._ports.setdefault(port, id_)
         if other != id_:
             self._fault(("lines", id_, kind), _SAME_PORT, _ONE_OWNER, port=port, other=other)
+
+    def _check_plan(self, driver: Driver, line: BaseModel, meter: Meter) -> None:
+        """Find out now what a driver would say of a meter on this very line when it is first asked."""
+        if self.faults or not isinstance(line, ExchangeLine):
+            return
+        try:
+            for edition in (meter.variants or {"": meter}).values():
+                cast(ExchangeDriver, driver).plan(line, edition.plan)
+        except MeteringError as error:
+            section = self._settings.meters[meter.id]
+            keys = [key for key in ("unit", "number", "primary", "secondary") if key in section.address]
+            self._fault(("meters", meter.id, *keys[:1]), error.sentence, None, **error.values)
 
     def _meters(
         self, driver: Driver, meters: Mapping[str, MeterSection], profiles: Mapping[str, Profile]

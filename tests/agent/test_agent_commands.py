@@ -23,13 +23,30 @@ AgentFile = Callable[..., Path]
 def test_check_says_what_is_there(agent_file: AgentFile) -> None:
     outcome = commands.check(agent_file(), {})
     assert (outcome.data["lines"], outcome.data["meters"], outcome.data["points"]) == (1, 1, 2)
-    assert "is fine" in outcome.text.say("en")
+    assert "is fine: 1 line, 1 meter, 2 points" in outcome.text.say("en")
     assert "没有错误" in outcome.text.say("zh")
 
 
 def test_check_refuses_wrong_settings(agent_file: AgentFile) -> None:
     with pytest.raises(SettingsFaults):
         commands.check(agent_file("a: {driver: modbus}"), {})
+
+
+def test_check_places_what_only_the_meters_line_makes_wrong(agent_file: AgentFile) -> None:
+    path = agent_file(
+        "a: {driver: modbus, serial: /dev/ttyUSB0}", "m1: {line: a, profile: profile.yaml, interval: 1 s, unit: 0}"
+    )
+    with pytest.raises(SettingsFaults, match=r"agent\.yaml:7:61: m1: unit: 0 is the broadcast"):
+        commands.check(path, {})
+
+
+def test_check_tells_what_is_wrong_with_meters_and_with_lines_in_one_go(agent_file: AgentFile) -> None:
+    path = agent_file("a: {driver: modbus, seriel: /dev/ttyUSB0}", "m1: {line: a, profil: profile.yaml}")
+    with pytest.raises(SettingsFaults) as caught:
+        commands.check(path, {})
+    said = str(caught.value)
+    assert "Did you mean serial?" in said
+    assert "Did you mean profile?" in said
 
 
 def test_check_warns_of_a_counter_that_can_be_reset(agent_file: AgentFile) -> None:
@@ -60,10 +77,16 @@ def test_plan_warns_of_a_line_that_cannot_keep_its_intervals(agent_file: AgentFi
     path = agent_file("a: {driver: modbus, serial: /dev/ttyUSB0, baud: 1200}", meters)
     outcome = commands.plan(path, {})
     assert not outcome.fine
-    assert re.search(r"warning: line a needs \d\.\d s for a 1 s cycle: lengthen", outcome.text.say("en"))
-    assert "间隔只有 1 s" in outcome.text.say("zh")
+    said = " ".join(outcome.text.say("en").split())
+    assert re.search(r"warning: line a needs \d\.\d s for a 1 s cycle: readings will be lost of m\d \(\d\d%\), m", said)
+    assert re.search(
+        r"Remedies: intervals \d\.\d times as long, fewer points, a higher baud rate, or a second line", said
+    )
+    assert "间隔只有 1 s：会漏读 m" in outcome.text.say("zh").replace("\n      ", "")
     checked = commands.check(path, {})
     assert (checked.data["too_slow"], checked.fine) == (["a"], False)
+    assert set(checked.data["losing"]["a"]) == {f"m{n}" for n in range(1, 9)}
+    assert "works, but cannot keep its intervals" in checked.text.say("en")
 
 
 def test_status_without_a_running_agent_says_so(agent_file: AgentFile) -> None:

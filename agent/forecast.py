@@ -6,9 +6,14 @@ from typing import Any, cast
 
 from agent.labels import label_of
 from agent.pace import NETWORK_S, exchange_s
+from agent.rehearsal import losses
 from agent.wiring import Line, Meter, Wiring
 from drivers.contract import ExchangeDriver, ExchangeLine
+from metering.slots import Grid
 from metering.text import Text
+
+_WORTH = 0.005
+"""A smaller share of lost slots is not worth a word."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +28,7 @@ class MeterForecast:
     meter: str
     interval_s: float
     requests: tuple[RequestForecast, ...]
+    phase_s: float = 0.0
 
     @property
     def takes_s(self) -> float:
@@ -52,10 +58,18 @@ class LineForecast:
     def shortest_interval_s(self) -> float:
         return min((meter.interval_s for meter in self.meters), default=0.0)
 
+    def losing(self) -> dict[str, float]:
+        """Return the meters that will lose slots on a line that cannot keep its intervals, and which share of them."""
+        if self.load <= 1:
+            return {}
+        slots = [Grid(round(one.interval_s * 1000), round(one.phase_s * 1000)) for one in self.meters]
+        found = losses([(grid, one.takes_s) for grid, one in zip(slots, self.meters, strict=True)])
+        return {one.meter: round(share, 2) for one, share in zip(self.meters, found, strict=True) if share >= _WORTH}
+
     def as_data(self) -> dict[str, Any]:
         return {
             "line": self.line, "driver": self.driver, "where": self.where, "cycle_s": round(self.cycle_s, 4),
-            "load": round(self.load, 4),
+            "load": round(self.load, 4), "losing": self.losing(),
             "meters": [
                 {"meter": one.meter, "interval_s": one.interval_s, "takes_s": round(one.takes_s, 4),
                  "requests": [request.label.en for request in one.requests]}
@@ -81,7 +95,7 @@ def _meter(line: Line, meter: Meter) -> MeterForecast:
     """Return a meter's forecast; where its variant is not known yet, of the one that takes longest."""
     if meter.variants:
         return max((_meter(line, variant) for variant in meter.variants.values()), key=lambda one: one.takes_s)
-    return MeterForecast(meter.id, meter.interval_ms / 1000, tuple(_requests(line, meter)))
+    return MeterForecast(meter.id, meter.interval_ms / 1000, tuple(_requests(line, meter)), meter.phase_ms / 1000)
 
 
 def _requests(line: Line, meter: Meter) -> Sequence[RequestForecast]:

@@ -40,12 +40,24 @@ def line_plan(line: LineForecast) -> list[Text]:
     return [Text(fold(text.zh), fold(text.en)) for text in texts]
 
 
+_LOSERS = 8
+"""Meters that are named of a line that is too slow."""
+
+
 def too_slow(line: LineForecast) -> Text:
+    losing = sorted(line.losing().items(), key=lambda found: -found[1])
+    zh = "、".join(f"{meter}（{share:.0%}）" for meter, share in losing[:_LOSERS])
+    en = ", ".join(f"{meter} ({share:.0%})" for meter, share in losing[:_LOSERS])
+    more = len(losing) - _LOSERS
+    if more > 0:
+        zh, en = f"{zh}等 {len(losing)} 块", f"{en} and {more} more"
+    baud = Text("提高波特率、", "a higher baud rate, ") if line.speed else Text("", "")
     return Text(
-        f"  警告：线路 {line.line} 读一遍要 {line.cycle_s:.1f} s，间隔只有 {line.shortest_interval_s:g} s："
-        "请加长间隔、提高波特率、减少测点或分成两条线路",
+        f"  警告：线路 {line.line} 读一遍要 {line.cycle_s:.1f} s，间隔只有 {line.shortest_interval_s:g} s：会漏读 {zh}。"
+        f"办法：间隔加长到 {line.load:.1f} 倍、减少测点、{baud.zh}或另设一条线路",
         f"  warning: line {line.line} needs {line.cycle_s:.1f} s for a {line.shortest_interval_s:g} s cycle:"
-        " lengthen the interval, raise the baud rate, take fewer points or split the line",
+        f" readings will be lost of {en}. Remedies: intervals {line.load:.1f} times as long, fewer points, {baud.en}"
+        "or a second line",
     )
 
 

@@ -2,21 +2,22 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel
 
 from drivers.contract import MeterPlan, Request, Send, Value
-from drivers.dlt645.codec import ANY_METER, EDITIONS, READ_ADDRESS, Edition, Frame
+from drivers.dlt645.codec import ANY_METER, EDITIONS, ERROR, READ_ADDRESS, Edition, Frame
 from drivers.dlt645.freeze import MAX_FREEZES, FreezeRead, frozen, midnights
-from drivers.dlt645.read import AddressRead, BlockRead, DataRead, Exchange, Item
+from drivers.dlt645.read import AddressRead, BlockRead, DataRead, Exchange, Item, refused
 from drivers.dlt645.settings import Dlt645Line, Dlt645Meter
 from drivers.dlt645.table import Layout, block_of, layout
 from drivers.measure import measure, number_fault, sentinel_numbers
-from metering.errors import MeteringError
+from metering.errors import MeteringError, UnknownUnit
 from metering.profile import Place, Profile, ProfilePoint
-from metering.quantity import EXACT
+from metering.quantity import EXACT, convert, unit
 from metering.text import Text
 
 SILENCE_S = 0.02
@@ -58,6 +59,8 @@ class Dlt645Driver:
         edition = next((one for one in EDITIONS.values() if first.control & 0x1F == one.read), None)
         if edition is None:
             raise MeteringError(_NO_DATA, frame=replies[0].hex(" ").upper())
+        if first.control & ERROR:
+            raise refused(first.data, edition)
         di = first.data[: edition.di_size][::-1].hex().upper()
         exchange = Exchange(first.number, edition, 0)
         items = [_item(name, point) for name, point in {**profile.identity, **profile.points}.items()
@@ -130,8 +133,15 @@ def _item(name: str, point: Place) -> Item:
         raise MeteringError(_NO_DATA, frame=di)
     if not found.is_number:
         return Item(name, di, found, None)
-    scale = EXACT.multiply(point.scale, found.step)
+    scale = EXACT.multiply(EXACT.multiply(point.scale, found.step), _in_its_unit(point, found))
     return Item(name, di, found, measure(name, point, sentinel_numbers(point), scale), point.bits)
+
+
+def _in_its_unit(point: Place, found: Layout) -> Decimal:
+    """Return how many of the point's unit one of the meter's is."""
+    if not isinstance(point, ProfilePoint) or found.unit is None:
+        return Decimal(1)
+    return convert(Decimal(1), unit(found.unit), unit(point.unit))
 
 
 def _one_by_one(exchange: Exchange, items: Sequence[Item]) -> Iterator[Request]:
@@ -199,7 +209,17 @@ def _kind_fault(point: Place, found: Layout) -> Text | None:
                     f"DI {point.address} is no number; it can only stand under identity")  # fmt: skip
     if point.bits is not None and found.kind != "word":
         return Text("bits 只用于状态字（类型 u1、u2）", "bits are taken from words only (types u1, u2)")
+    if isinstance(point, ProfilePoint) and found.unit is not None and not _alike(found.unit, point.unit):
+        return Text(f"数据标识 {point.address} 的单位是 {found.unit}，不能换算为 {point.unit}",
+                    f"DI {point.address} is in {found.unit}, which cannot be converted to {point.unit}")  # fmt: skip
     return number_fault(point)
+
+
+def _alike(theirs: str, ours: str) -> bool:
+    try:
+        return unit(theirs).like(unit(ours))
+    except UnknownUnit:  # apparent energy, of which there is no unit here
+        return False
 
 
 _NO_VECTOR = Text(

@@ -3,7 +3,7 @@ read it, and the types by which a profile names the rest.
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Literal
 
@@ -23,6 +23,8 @@ class Layout:
     kind: Kind = "number"
     digits: int | None = None
     """How many of the bytes are the number, where a time follows it (a demand); None: all."""
+    unit: str | None = None
+    """What its number counts; None: what the table knows no unit for (degrees, constants, a DI with a type of its own)."""
     fields: str = ""
     """Of a moment: what each pair is, highest first (`bcd.moment_of`)."""
 
@@ -74,32 +76,44 @@ def _word(size: int) -> Layout:
     return Layout(size, kind="word")
 
 
-_SIGNED_SUMS = "(?:0[034]|1[78]|2[BC]|3F|40)"
-"""DI2 of combined totals and demands: active (never of a demand), reactive 1 and 2, of all phases and of each."""
-_UNSIGNED_SUMS = "(?:0[125-9A]|8[1-6]|1[569A-E]|9[5-9A]|29|2A|2[DEF]|3[0-2]|A9|A[A-E]|3[DE]|4[1-6]|B[DEF]|C[0-2])"
-"""DI2 of the rest: forward, reverse, quadrants, apparent; fundamental, harmonic and losses."""
+_ACTIVE = "(?:0[12]|8[1-6]|15|16|9[5-9A]|29|2A|A[9A-E]|3[DE]|B[DEF]|C[0-2])"
+"""DI2 of active energy and demand: forward, reverse, of all phases and of each; fundamental, harmonic and losses."""
+_COMBINED_REACTIVE = "(?:0[34]|1[78]|2[BC]|3F|40)"
+"""Reactive 1 and 2, which have a sign."""
+_REACTIVE = "(?:0[5-8]|1[9ABC]|2[DEF]|30|4[1-4])"
+"""Reactive by quadrant."""
+_APPARENT = "(?:09|0A|1[DE]|31|32|45|46)"
 _TARIFF = "[0-3][0-9A-F]"
 _SETTLED = "0[0-9A-C]"
 """DI0: now, or the last to the twelfth settlement before."""
 
 _2007: list[tuple[str, Layout]] = [
-    (f"00{_SIGNED_SUMS}{_TARIFF}{_SETTLED}", Layout(4, 2, signed=True)),
-    (f"00{_UNSIGNED_SUMS}{_TARIFF}{_SETTLED}", Layout(4, 2)),
-    (f"01{_SIGNED_SUMS}{_TARIFF}{_SETTLED}", Layout(8, 4, signed=True, digits=3)),
-    (f"01{_UNSIGNED_SUMS}{_TARIFF}{_SETTLED}", Layout(8, 4, digits=3)),
-    ("02010[123]00", Layout(2, 1)),
-    ("02020[123]00|02800001", Layout(3, 3, signed=True)),
-    ("020[345]0[0123]00|0280000[3456]", Layout(3, 4, signed=True)),
-    ("02060[0123]00", Layout(2, 3, signed=True)),
+    (f"0000{_TARIFF}{_SETTLED}", Layout(4, 2, signed=True, unit="kWh")),
+    (f"00{_ACTIVE}{_TARIFF}{_SETTLED}", Layout(4, 2, unit="kWh")),
+    (f"00{_COMBINED_REACTIVE}{_TARIFF}{_SETTLED}", Layout(4, 2, signed=True, unit="kvarh")),
+    (f"00{_REACTIVE}{_TARIFF}{_SETTLED}", Layout(4, 2, unit="kvarh")),
+    (f"00{_APPARENT}{_TARIFF}{_SETTLED}", Layout(4, 2, unit="kVAh")),
+    (f"01{_ACTIVE}{_TARIFF}{_SETTLED}", Layout(8, 4, digits=3, unit="kW")),
+    (f"01{_COMBINED_REACTIVE}{_TARIFF}{_SETTLED}", Layout(8, 4, signed=True, digits=3, unit="kvar")),
+    (f"01{_REACTIVE}{_TARIFF}{_SETTLED}", Layout(8, 4, digits=3, unit="kvar")),
+    (f"01{_APPARENT}{_TARIFF}{_SETTLED}", Layout(8, 4, digits=3, unit="kVA")),
+    ("02010[123]00", Layout(2, 1, unit="V")),
+    ("02020[123]00|02800001", Layout(3, 3, signed=True, unit="A")),
+    ("02030[0123]00|0280000[34]", Layout(3, 4, signed=True, unit="kW")),
+    ("02040[0123]00|02800005", Layout(3, 4, signed=True, unit="kvar")),
+    ("02050[0123]00|02800006", Layout(3, 4, signed=True, unit="kVA")),
+    ("02060[0123]00", Layout(2, 3, signed=True, unit="1")),
     ("02070[123]00", Layout(2, 1)),
-    ("020[89]0[123]00|020[AB]0[123][01][0-9A-F]", Layout(2, 2)),
-    ("02800002|0280000[89]", Layout(2, 2)),
-    ("02800007", Layout(2, 1, signed=True)),
-    ("0280000A", Layout(4)),
+    ("020[89]0[123]00|020[AB]0[123][01][0-9A-F]", Layout(2, 2, unit="%")),
+    ("02800002", Layout(2, 2, unit="Hz")),
+    ("0280000[89]", Layout(2, 2, unit="V")),
+    ("02800007", Layout(2, 1, signed=True, unit="C")),
+    ("0280000A", Layout(4, unit="min")),
+    ("0280000B", Layout(4, 4, unit="CNY/kWh")),
     ("04000101", _moment("YMDw")),
     ("04000102", _moment("hms")),
     ("0400010C", _moment("YMDwhms")),
-    ("0400010[34]", Layout(1)),
+    ("0400010[34]", Layout(1, unit="min")),
     ("0400030[67]|040004(?:09|0A)", Layout(3)),
     ("0400040[12E]", _digits(6)),
     ("04000403|0480000[123]", _text(32)),
@@ -112,17 +126,19 @@ _2007: list[tuple[str, Layout]] = [
     ("050600(?:[0-2][0-9A-F]|3[0-9A-E])", _moment("YMDhm")),
 ]
 """Energies, demands (with the time of each), voltage, current, active, reactive and apparent power, power factor, angle,
-distortion, frequency, temperature, batteries, clock, ratios, constants, nameplate, status and composition words, the
+distortion, frequency, temperature, batteries, price of the step, clock, ratios, constants, nameplate, status and composition words, the
 times of the daily freezes. DL/T 645-2007, annex A; the top bit is a sign where its notes say so."""
 
 _1997: list[tuple[str, Layout]] = [
-    ("9[048](?:1|2)[0-9A-E]|9[159][1-6][0-9A-E]", Layout(4, 2)),
-    ("A[048](?:1|2)[0-9A-E]|A[159][1-6][0-9A-E]", Layout(3, 4)),
-    ("B61[123]", Layout(2)),
-    ("B62[123]", Layout(2, 2)),
-    ("B63[0-5]", Layout(3, 4)),
-    ("B64[0-3]", Layout(2, 2)),
-    ("B65[0-3]", Layout(2, 3)),
+    ("9[048](?:1|2)[0-9A-E]", Layout(4, 2, unit="kWh")),
+    ("9[159][1-6][0-9A-E]", Layout(4, 2, unit="kvarh")),
+    ("A[048](?:1|2)[0-9A-E]", Layout(3, 4, unit="kW")),
+    ("A[159][1-6][0-9A-E]", Layout(3, 4, unit="kvar")),
+    ("B61[123]", Layout(2, unit="V")),
+    ("B62[123]", Layout(2, 2, unit="A")),
+    ("B63[0-5]", Layout(3, 4, unit="kW")),
+    ("B64[0-3]", Layout(2, 2, unit="kvar")),
+    ("B65[0-3]", Layout(2, 3, unit="1")),
     ("C010", _moment("YMDw")),
     ("C011", _moment("hms")),
     ("C02[01]", _word(1)),
@@ -137,11 +153,13 @@ _TYPE = re.compile(r"(?:(s?)bcd([1-8])(?:\.(\d{1,2}))?|(u|digits|text)([1-9]\d?)
 
 def layout(di: str, type_name: str | None) -> Layout | None:
     """Return how the value of a DI lies: as `type_name` says (`bcd4.2`, `sbcd3.4`, `u2`, `digits6`, `text32`), else as
-    the table of its edition does."""
-    if type_name is not None:
-        return _typed(type_name)
+    the table of its edition does. What it counts is the DI's own in either case."""
     table = _2007 if len(di) == 8 else _1997
-    return next((found for pattern, found in table if re.fullmatch(pattern, di)), None)
+    known = next((found for pattern, found in table if re.fullmatch(pattern, di)), None)
+    if type_name is None:
+        return known
+    typed = _typed(type_name)
+    return replace(typed, unit=known.unit) if typed and known and typed.kind == "number" else typed
 
 
 def _typed(name: str) -> Layout | None:

@@ -17,14 +17,20 @@ from drivers.dlt645.table import layout
 from metering.errors import BadFrame, MeteringError, MeterRefused
 from metering.profile import Profile
 from metering.reading import Quality
+from settings.profiles import load_profile
 
 GOLDEN = YAML(typ="safe").load(Path("tests/golden/dlt645/frames.yaml").read_text())
+
+
+def unit_of(point: dict[str, Any]) -> str:
+    found = layout(str(point["address"]), None)
+    return found.unit if found is not None and found.unit is not None else "1"
 
 
 def reads_of(number: str, **points: dict[str, Any]) -> Sequence[Request]:
     """The reads of points of a meter, of the edition their addresses are of."""
     edition = 1997 if all(len(str(point["address"])) == 4 for point in points.values()) else 2007
-    filled = {name: {"unit": "1", "role": "gauge", **point} for name, point in points.items()}
+    filled = {name: {"unit": unit_of(point), "role": "gauge", **point} for name, point in points.items()}
     profile = Profile.model_validate(
         {"vendor": "x", "model": "y", "kind": "electricity", "protocol": "dlt645", "status": "unverified",
          "source": {"title": "x"}, "points": filled}
@@ -227,3 +233,49 @@ def test_the_predicted_bytes_are_those_on_the_line() -> None:
     assert (read.label, read.points) == ("DI 00010000, 4 bytes", ("x",))
     assert driver("dlt645").silence_s(driver("dlt645").line_model.model_validate(  # type: ignore[attr-defined]
         {"driver": "dlt645", "serial": "/dev/x", "turnaround": "50 ms"})) == 0.05  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("di", "data", "unit", "expected"),
+    [
+        ("00010000", "26000000", "MWh", 0.00026),
+        ("00010000", "78563412", "GJ", 444.444408),
+        ("02030000", "563482", "W", -2345.6),
+        ("02010100", "0122", "kV", 0.2201),
+        ("00030000", "78563492", "varh", -123456780.0),
+    ],
+)
+def test_what_the_standard_counts_in_is_converted_to_the_points_unit(
+    di: str, data: str, unit: str, expected: float
+) -> None:
+    read = read_of("1", di, unit=unit)
+    (value,) = read.decode(framed("000000000001", 0x91, bytes.fromhex(di)[::-1] + bytes.fromhex(data)))
+    assert value.value == expected
+
+
+@pytest.mark.parametrize(
+    ("di", "point", "said"),
+    [
+        ("00010000", {"unit": "kW"}, "is in kWh, which cannot be converted to kW"),
+        ("00030000", {"unit": "kWh"}, "is in kvarh"),
+        ("00090000", {"unit": "kWh"}, "is in kVAh"),
+        ("00010000", {"type": "bcd4.3", "unit": "m3"}, "is in kWh"),
+        ("02030000", {"unit": "kWh"}, "is in kW,"),
+        ("9110", {"unit": "kWh"}, "is in kvarh"),
+    ],
+)
+def test_a_unit_unlike_that_of_the_di_is_a_fault(di: str, point: dict[str, Any], said: str) -> None:
+    with pytest.raises(MeteringError, match=said):
+        read_of("1", di, **point)
+
+
+def test_a_di_that_is_not_in_the_table_is_taken_as_written() -> None:
+    read = read_of("1", "0E000001", type="bcd4.2", unit="MWh")
+    (value,) = read.decode(framed("000000000001", 0x91, bytes.fromhex("0100000E") + bytes.fromhex("26000000")))
+    assert value.value == 0.26  # type: ignore[index, union-attr]
+
+
+def test_an_error_reply_among_vectors_is_refused_as_on_the_line() -> None:
+    profile = load_profile("generic/dlt645-2007")
+    with pytest.raises(MeterRefused, match="it has no such data"):
+        driver("dlt645").replay(profile, {"reply": framed("000000000001", 0xD1, b"\x02").hex(" ")})

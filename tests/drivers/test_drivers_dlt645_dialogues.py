@@ -34,9 +34,14 @@ def framed(control: int, data: str | bytes, number: str = N) -> bytes:
     return body + bytes([sum(body) % 256, 0x16])
 
 
+def unit_of(point: dict[str, Any]) -> str:
+    found = layout(str(point["address"]), None)
+    return found.unit if found is not None and found.unit not in (None, "kVAh") else "1"
+
+
 def profile_of(points: dict[str, Any], **rest: Any) -> Profile:
-    filled = {name: {"unit": "1", "role": "gauge", **(at if isinstance(at, dict) else {"address": at})}
-              for name, at in points.items()}  # fmt: skip
+    given = {name: at if isinstance(at, dict) else {"address": at} for name, at in points.items()}
+    filled = {name: {"unit": unit_of(at), "role": "gauge", **at} for name, at in given.items()}
     return Profile.model_validate(
         {"vendor": "x", "model": "y", "kind": "electricity", "protocol": "dlt645", "status": "unverified",
          "source": {"title": "x"}, "points": filled, **rest}

@@ -1,9 +1,11 @@
 """A series file over kill -9, a second owner, a full disk and its write-ahead log."""
 
 import os
+import random
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import duckdb
@@ -22,6 +24,7 @@ T0 = 1_763_884_800_000
 
 COMMITS_UNTIL_KILLED = """
 import sys
+import time
 from pathlib import Path
 from ingester.store.contract import Arrived
 from ingester.store.duckdb_series import DuckdbSeries
@@ -153,3 +156,54 @@ async def test_f55_a_kill_between_commit_and_receipt_loses_and_doubles_nothing(t
     assert [decode_as(Receipt, message.payload).through for message in world.pipe.published] == [1]
     assert len(store.readings("main/energy", T0, T0 + 99, 99)) == 2
     store.close()
+
+
+RECEIVES_UNTIL_KILLED = """
+import asyncio, sys
+from pathlib import Path
+from ingester.inspection import Inspector
+from ingester.receive import Receiver
+from ingester.store.duckdb_series import DuckdbSeries
+from link.real_world import RealWorld
+from link.world import Message
+from metering.wire import Batch, Receipt, Topics, decode_as, digest, encode
+
+def batches():
+    prev = ""
+    for seq in range(1, 2001):
+        batch = Batch(site="demo", agent="agent-a", stream="s-1", seq=seq, prev=prev, boot="b", up=0, clock="synced", config="c",
+                      points=[("main/energy", "kWh")], t0=1763884800000 + seq * 1000, t=[0, 1], p=[0, 0], x=[float(seq), 0.5], q=[0, 0])
+        body = encode(batch)
+        prev = digest(body)
+        yield Message("tanbiao/v1/demo/agent-a/data", body)
+
+async def receive(path, given_up_before):
+    world, store = RealWorld(), DuckdbSeries(path)
+    async def publish(topic, payload): print(decode_as(Receipt, payload).through, flush=True)
+    async with world.worker("writer") as worker:
+        receiver = Receiver(world, worker, store, Inspector(Topics("demo"), {}, {}, {}), publish)
+        unreceipted = list(batches())[given_up_before:]
+        for at in range(0, len(unreceipted), 7):
+            await receiver.handle(unreceipted[at : at + 7])
+
+asyncio.run(receive(Path(sys.argv[1]), int(sys.argv[2])))
+"""
+
+
+def test_f55_kills_at_any_moment_lose_nothing_that_was_receipted_and_store_each_row_once(tmp_path):
+    """The sender goes on from the last receipt that reached it, as an agent does: what was committed and not receipted comes again."""
+    path, dice, receipted = tmp_path / "series.duckdb", random.Random(55), 0
+    for _ in range(8):
+        process = start(RECEIVES_UNTIL_KILLED, str(path), str(receipted))
+        assert process.stdout is not None
+        for _ in range(dice.randint(1, 20)):
+            receipted = int(process.stdout.readline())
+        time.sleep(dice.random() / 50)
+        process.kill()
+        process.wait()
+        store = DuckdbSeries(path)
+        through = store.settled("agent-a", "s-1").through
+        rows = [row.value for row in store.readings("main/energy", 0, T0 * 2, 10_000)]
+        store.close()
+        assert through >= receipted
+        assert rows == [value for seq in range(1, through + 1) for value in (float(seq), 0.5)]

@@ -62,7 +62,7 @@ class Polled:
 
     @property
     def deadline_s(self) -> float:
-        return max(self.asked_s, self.due.at_s - self.interval_s) + 2 * self.interval_s
+        return self.asked_s + self.interval_s
 
     @property
     def is_late(self) -> bool:

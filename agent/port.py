@@ -5,6 +5,7 @@ Promises
     * A reply is read to the length its request states, and never further than the longest it may have.
     * Where the adapter hands back what we send, that is compared and thrown away; anything else is a collision.
     * A dialogue has a bounded number of steps, and leaves the line at its own speed however it ends.
+    * Where replies name nothing, the first request waits for a quiet time-out: who asked before us may still be answered.
     * After a time-out or a frame that was no answer, whatever still arrives is thrown away before the next request: on a
       serial line by waiting until it is quiet, on a connection by opening a new one.
 """
@@ -43,6 +44,8 @@ class Port:
         self._channel: Channel | None = None
         self.fresh = False
         """Whether nothing was answered yet on the open channel."""
+        self._stranger = True
+        """Whether nothing was asked yet."""
         self.has_sent = False
         """Whether a whole frame of the last request went out, so that a reply may come."""
         self._asked: MeterCounters | None = None
@@ -68,6 +71,9 @@ class Port:
         """
         self.has_sent = False
         channel = self._channel or await self._open()
+        if self._stranger and not request.replies_are_distinct:
+            await self._listen(channel, self._settings.timeout, 3 * self._settings.timeout)
+        self._stranger = False
         await self._fall_silent(channel)
         self._asked = asked
         self._timeout_s = self._settings.timeout if patience_s is None else min(patience_s, self._settings.timeout)
@@ -229,19 +235,23 @@ class Port:
 
     async def quieten(self) -> None:
         """Throw away what still arrives on a serial line until it has been quiet for a while."""
-        channel, late = self._channel, 0
-        if channel is None or self._settings.serial is None:
-            return
-        end_s = self._world.uptime() + _LONGEST_DRAIN_S
+        if self._channel is not None and self._settings.serial is not None:
+            try:
+                await self._listen(self._channel, max(_QUIET_S, self._silence_s), _LONGEST_DRAIN_S)
+            except MeterUnreachable as error:
+                await self.lose(error)
+
+    async def _listen(self, channel: Channel, quiet_s: float, longest_s: float) -> None:
+        """Throw away what arrives until nothing has come for `quiet_s`."""
+        late, end_s = 0, self._world.uptime() + longest_s
         try:
-            while self._world.uptime() < end_s and (data := await channel.read(max(_QUIET_S, self._silence_s))):
+            while self._world.uptime() < end_s and (data := await channel.read(quiet_s)):
                 late += len(data)
                 self._heard = (self._heard + data)[:_MOST_HEARD]
-        except MeterUnreachable as error:
-            await self.lose(error)
-        if late:
-            self._note_stale(late)
-        self._quiet_since_s = self._world.uptime()
+        finally:
+            if late:
+                self._note_stale(late)
+            self._quiet_since_s = self._world.uptime()
 
     def has_heard_reply(self, request: Request) -> bool:
         """Return whether the reply to the last request came, however spoilt: if so, no late one is to be expected."""

@@ -1,7 +1,8 @@
 """Whose turn it is on a line. Pure.
 
-Of the meters whose slot has begun, the one goes first whose deadline is earliest. A deadline is two intervals after the meter
-was last asked: so where the line has no time for all, each misses its share of slots, and none is forgotten.
+Of the meters whose slot has begun, the one goes first whose deadline is earliest. A deadline is one interval after the meter
+was last asked, and does not move on while it is not asked: so where the line has no time for all, each misses its share of
+slots, and none is forgotten, however slow.
 """
 
 from heapq import heappop, heappush

@@ -1,0 +1,105 @@
+"""What a line does for each of its meters when there is not enough of it, in virtual time."""
+
+import asyncio
+import struct
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from agent.gaps import GapBook
+from agent.line import LineOwner
+from agent.wiring import Wiring
+
+Wired = Callable[..., Wiring]
+
+
+class Sink:
+    def __init__(self) -> None:
+        self.values: list[tuple[str, str, float | None]] = []
+
+    def take(self, meter: Any, answers: Any) -> bool:
+        self.values += [(meter.id, value.point, value.value) for answer in answers for value in answer.values]
+        return True
+
+
+@pytest.fixture
+def owner_of(wired: Wired, world: Any, fakes: Any) -> Callable[..., LineOwner]:
+    """Return the owner of a line with meters; `meter(frame)` says what comes back."""
+
+    def make(meter: Callable[[bytes], Any], meters: str, line: str = 'tcp: "meter:502"') -> LineOwner:
+        world.lines |= dict.fromkeys(("meter:502", "/dev/x"), fakes.Wire(meter))
+        wiring = wired(f"a: {{driver: modbus, {line}, timeout: 1 s}}", meters)
+        return LineOwner(wiring.lines[0], world, Sink(), GapBook())
+
+    return make
+
+
+@pytest.fixture
+def run(in_virtual_time: Any) -> Callable[[LineOwner, float], None]:
+    def run(owner: LineOwner, seconds: float) -> None:
+        async def story() -> None:
+            stop = asyncio.Event()
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(owner.run(stop))
+                await asyncio.sleep(seconds)
+                stop.set()
+
+        in_virtual_time(story())
+
+    return run
+
+
+def units(count: int, interval: str, first: int = 1) -> str:
+    return "\n".join(
+        f"m{unit}: {{line: a, profile: profile.yaml, interval: {interval}, unit: {unit}}}"
+        for unit in range(first, first + count)
+    )
+
+
+def share(owner: LineOwner, *meters: str) -> list[float]:
+    return [owner.meters[meter].read / owner.meters[meter].expected for meter in meters]
+
+
+def test_f21_what_was_asked_before_a_restart_is_not_taken_for_the_first_reply(
+    owner_of: Any, run: Any, fakes: Any
+) -> None:
+    """A unit answers late, in order, to whoever is there."""
+
+    def reply(value: float) -> bytes:
+        data = bytes([1, 3, 8]) + struct.pack(">2f", value, value)
+        return data + fakes.checksum(data)
+
+    asked = 0
+
+    def meter(frame: bytes) -> list[tuple[float, bytes]]:
+        nonlocal asked
+        asked += 1
+        return [(0.05, reply(7.0))]
+
+    owner = owner_of(meter, units(1, "2 s"), "serial: /dev/x")
+    wire = owner._world.lines["/dev/x"]
+
+    class Late:
+        async def open(self) -> Any:
+            end = await wire.open()
+            asyncio.get_running_loop().call_later(0.04, end._arrived.put_nowait, reply(100.0))
+            return end
+
+    owner._world.lines["/dev/x"] = Late()  # type: ignore[attr-defined]
+    run(owner, 9.0)
+    assert asked == 4
+    assert {value for _, _, value in owner._sink.values} == {7.0}  # type: ignore[attr-defined]
+    assert owner.counters.stale_frames == 1
+
+
+@pytest.mark.parametrize("fast", [14, 20])
+def test_a_line_with_too_much_to_do_reads_each_meter_its_share(owner_of: Any, run: Any, fakes: Any, fast: int) -> None:
+    meters = units(fast, "1 s") + "\n" + units(1, "10 s", 50) + "\n" + units(1, "60 s", 60)
+    owner = owner_of(lambda frame: [(0.075, fakes.modbus_reply(frame))], meters)
+    run(owner, 900.0)
+    load = fast * 0.075 + 0.0088
+    shares = share(owner, *owner.meters)
+    assert load > 1.05
+    assert min(shares) > 0.9 / load, shares
+    assert min(share(owner, "m50", "m60")) > 0.9

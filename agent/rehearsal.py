@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf
 
 from agent.schedule import Schedule
 from agent.slots import first, following
@@ -18,6 +19,7 @@ class _Played:
     takes_s: float
     read: int = 0
     missed: int = 0
+    asked_s: float = -inf
 
 
 def losses(meters: Sequence[tuple[Grid, float]]) -> list[float]:
@@ -26,7 +28,7 @@ def losses(meters: Sequence[tuple[Grid, float]]) -> list[float]:
     dues = [first(one.grid, 0, 0.0) for one in cast]
     schedule, now_s = Schedule(), 0.0
     for number, due in enumerate(dues):
-        schedule.put(number, due.at_s, due.at_s + cast[number].grid.interval_ms / 1000)
+        schedule.put(number, due.at_s, -inf)
     end_s = _ROUNDS * max((one.grid.interval_ms for one in cast), default=0) / 1000
     for _ in range(_MOST_TURNS):
         if now_s >= end_s:
@@ -37,15 +39,13 @@ def losses(meters: Sequence[tuple[Grid, float]]) -> list[float]:
             continue
         one, due = cast[turn], dues[turn]
         interval_s = one.grid.interval_ms / 1000
-        asked_s = due.at_s - interval_s
         if (now_s - due.at_s) * 2 > interval_s:
             one.missed += 1
         else:
-            asked_s = max(asked_s, now_s)
+            one.asked_s = now_s
             one.read += 1
             now_s += one.takes_s
         dues[turn], late = following(one.grid, due, round(now_s * 1000), now_s)
         one.missed += late
-        at_s = dues[turn].at_s
-        schedule.put(turn, at_s, max(asked_s, at_s - interval_s) + 2 * interval_s)
+        schedule.put(turn, dues[turn].at_s, one.asked_s + interval_s)
     return [one.missed / max(1, one.missed + one.read) for one in cast]

@@ -68,15 +68,17 @@ def resettable(point: str) -> Text:
     )
 
 
+def told(found: Any) -> Text:
+    """Return what a status says of something: in both languages, or in the words it came in."""
+    return Text(found["zh"], found["en"]) if isinstance(found, Mapping) else Text(str(found), str(found))
+
+
 def health(data: Mapping[str, Any]) -> list[Text]:
     """Return what the status of a running agent says."""
     return [
         _connection(data),
-        Text(
-            f"发件箱：{data['unreceipted']} 批待回执，{data['outbox_bytes'] / 1e6:.1f} MB",
-            f"outbox: {data['unreceipted']} batches without receipt, {data['outbox_bytes'] / 1e6:.1f} MB",
-        ),
-        *(Text(f"警报：{alarm}", f"alarm: {alarm}") for alarm in data["alarms"]),
+        _outbox(data),
+        *(Text(f"警报：{alarm.zh}", f"alarm: {alarm.en}") for alarm in map(told, data["alarms"])),
         *(_line_health(name, line) for name, line in data["lines"].items()),
         *(text for name, meter in data["meters"].items() for text in _meter_health(name, meter)),
     ]
@@ -95,17 +97,30 @@ def _connection(data: Mapping[str, Any]) -> Text:
     return Text("已连接消息代理，中心端有回执", "connected to the broker; the ingester answers")
 
 
+def _outbox(data: Mapping[str, Any]) -> Text:
+    waiting, size, eta_s = data["unreceipted"], f"{data['outbox_bytes'] / 1e6:.1f} MB", data.get("backlog_eta_s")
+    through = Text("", "")
+    if eta_s:
+        minutes, seconds = divmod(eta_s, 60)
+        through = Text(f"，约 {minutes} 分 {seconds:02} 秒送完", f", through in about {minutes} min {seconds:02} s")
+    return Text(
+        f"发件箱：{waiting} 批待回执，{size}{through.zh}",
+        f"outbox: {waiting} batches without receipt, {size}{through.en}",
+    )
+
+
 def _line_health(name: str, line: Mapping[str, Any]) -> Text:
     used = f"{line.get('utilisation', 0):.0%}"
     cycle, opened, overruns = f"{line.get('cycle_s', 0):.2f} s", line.get("opened", 0), line.get("overruns", 0)
-    problem = f": {line['problem']}" if line.get("problem") else ""
+    why = told(line.get("problem") or "")
+    problem = Text(f"：{why.zh}", f": {why.en}") if why.en else why
     anew = line.get("resubscribed", 0)
     again = Text(f"，订阅重建 {anew} 次", f", {anew} subscriptions built anew") if anew else Text("", "")
     return Text(
         f"线路 {name}：{'已打开' if line['state'] == 'open' else '未打开'}，占用 {used}，读一遍 {cycle}，"
-        f"打开过 {opened} 次，来不及 {overruns} 次，过期报文 {line.get('stale_frames', 0)}{again.zh}{problem}",
+        f"打开过 {opened} 次，来不及 {overruns} 次，过期报文 {line.get('stale_frames', 0)}{again.zh}{problem.zh}",
         f"line {name}: {line['state']}, {used} busy, {cycle} a cycle, opened {opened} times, {overruns} overruns,"
-        f" {line.get('stale_frames', 0)} stale frames{again.en}{problem}",
+        f" {line.get('stale_frames', 0)} stale frames{again.en}{problem.en}",
     )
 
 
@@ -130,9 +145,12 @@ def _meter_health(name: str, meter: Mapping[str, Any]) -> list[Text]:
     if meter.get("unlike"):
         zh, en = meter["unlike"]["zh"], meter["unlike"]["en"]
         texts.append(Text(f"    警告：{zh}", f"    warning: {en}"))
-    for point, why in meter.get("forbidden", {}).items():
+    for point, found in meter.get("forbidden", {}).items():
+        why = told(found)
         texts.append(
-            Text(f"    {point} 被仪表拒绝，不再询问：{why}", f"    {point} is refused, no longer asked for: {why}")
+            Text(
+                f"    {point} 被仪表拒绝，不再询问：{why.zh}", f"    {point} is refused, no longer asked for: {why.en}"
+            )
         )
     return [Text(fold(text.zh), fold(text.en)) for text in texts]
 
@@ -200,18 +218,20 @@ def _meter(name: str, meter: Mapping[str, Any]) -> Text:
     missed = sum(meter["missed"].values())
     counts = f"{meter['read']}/{meter['expected']}"
     if meter["state"] == "silent":
-        since = clock(meter["since"])
+        since, why = clock(meter["since"]), told(meter["detail"])
         return Text(
-            f"  {name} 自 {since} 起没有应答：{meter['detail']}（{counts}，缺 {missed}）",
-            f"  {name} silent since {since}: {meter['detail']} ({counts} read, {missed} missed)",
+            f"  {name} 自 {since} 起没有读数：{why.zh}（{counts}，缺 {missed}）",
+            f"  {name} silent since {since}: {why.en} ({counts} read, {missed} missed)",
         )
     last = clock(meter["last_good"]) if meter["last_good"] else "-"
     if lacking := meter.get("no_value"):
-        points = ", ".join(f"{point} ({why})" for point, why in lacking["points"].items())
-        more = ", …" if lacking["count"] > len(lacking["points"]) else ""
+        whys = {point: told(why) for point, why in lacking["points"].items()}
+        zh = "、".join(f"{point}（{why.zh}）" for point, why in whys.items())
+        en = ", ".join(f"{point} ({why.en})" for point, why in whys.items())
+        more = Text("等", ", …") if lacking["count"] > len(whys) else Text("", "")
         return Text(
-            f"  {name} 有 {lacking['count']} 个测点没有值：{points}{more}；最近 {last}（{counts}，缺 {missed}）",
-            f"  {name} problem: {lacking['count']} points without value: {points}{more};"
+            f"  {name} 有 {lacking['count']} 个测点没有值：{zh}{more.zh}；最近 {last}（{counts}，缺 {missed}）",
+            f"  {name} problem: {lacking['count']} points without value: {en}{more.en};"
             f" last {last} ({counts} read, {missed} missed)",
         )
     return Text(

@@ -183,6 +183,24 @@ async def test_status_names_points_without_a_value_as_a_problem(
     assert len(outcome.data["meters"]["m1"]["no_value"]["points"]) == 5
 
 
+def test_status_speaks_the_language_asked_for_and_says_when_the_backlog_is_through() -> None:
+    why = {"zh": "1 秒内没有应答", "en": "nothing came within 1 s"}
+    lost = MeterCounters(expected=9, silent_since_ms=1).report() | {"detail": why}
+    lacks = MeterCounters(expected=9, last_good_ms=1).report() | {
+        "no_value": {"count": 1, "points": {"power": why}}, "forbidden": {"phase": why}
+    }  # fmt: skip
+    texts = health({
+        "connected": True, "silent_since": None, "receipted": 1, "unreceipted": 9000, "outbox_bytes": 5e7,
+        "backlog_eta_s": 125, "alarms": [why], "meters": {"m1": lost, "m2": lacks},
+        "lines": {"a": LineCounters().report() | {"problem": why}},
+    })  # fmt: skip
+    zh, en = lines(texts).zh, lines(texts).en
+    assert zh.count("1 秒内没有应答") == en.count("nothing came within 1 s") == 5
+    assert "nothing" not in zh
+    assert "9000 batches without receipt, 50.0 MB, through in about 2 min 05 s" in en
+    assert "约 2 分 05 秒送完" in zh
+
+
 async def test_run_refuses_wrong_lines_and_a_second_agent_in_plain_words(
     agent_file: AgentFile, world: Any, fakes: Any
 ) -> None:

@@ -18,7 +18,7 @@ from drivers.iec62056.codec import bad
 
 HEADER = ("maker", "ident")
 MOST_VALUES = 99
-_SET = re.compile(r"([^()]*)\(([^()]*)\)")
+_SET = re.compile(r"([^()]*+)\(([^()]*+)\)")
 _OBIS = re.compile(r"(?:(\d{1,3}-\d{1,3}):)?([0-9A-Za-z]{1,3}(?:\.[0-9A-Za-z]{1,3}){0,2})(?:[*&](\d{1,3}))?")
 _ADDRESS = re.compile(r"(\S{1,24})(?: value=([1-9]\d?))?")
 
@@ -48,9 +48,7 @@ def data_sets(block: str) -> Sequence[DataSet]:
     found: list[tuple[str, list[Held]]] = []
     for line in block.replace("\r", "\n").split("\n"):
         at = 0
-        for match in _SET.finditer(line):
-            if match.start() != at:
-                break
+        while match := _SET.match(line, at):
             at = match.end()
             if match[1].strip() or not found:
                 found.append((match[1].strip(), []))

@@ -152,14 +152,14 @@ class Iec62056Driver:
         return Readout(Iec62056Line.model_validate(line), address, points, take, _usual(meter.profile))
 
     def replay(self, profile: Profile, vector: Mapping[str, Any]) -> Sequence[Value]:
-        """Return the values in `reply_text` (with \\r, \\n, \\x02, \\x03) or `reply` (hex): identification and data message, or a
-        list of both."""
+        """Return the values, also of the identity, in `reply_text` (with \\r, \\n, \\x02, \\x03) or `reply` (hex):
+        identification and data message, or a list of both."""
         reply = _reply(vector)
         found = identification(reply)
         if found is None:
             raise bad("识别报文不完整", "not a whole identification")
         who, end = found
-        return harvest(profile.points)(who, data_sets(data_block(reply[end:])))
+        return harvest({**profile.identity, **profile.points})(who, data_sets(data_block(reply[end:])))
 
 
 def _usual(profile: Profile) -> tuple[int, int]:

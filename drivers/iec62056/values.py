@@ -26,11 +26,41 @@ Harvest = Callable[[Identification, Sequence[DataSet]], Sequence[Value]]
 
 _NUMBER = re.compile(r"[+-]?\d{1,20}(?:[.,]\d{0,15})?")
 _SPELLINGS = {
-    "m^3": "m3", "m^3/h": "m3/h", "m3ph": "m3/h", "m³/h": "m3/h", "l/h": "L/h", "lph": "L/h", "kVArh": "kvarh", "kVAr": "kvar",
-    "VArh": "varh", "VAr": "var", "Var": "var", "deg C": "C", "Deg C": "C", "'C": "C", "min": "min",
+    "m^3": "m3", "m^3/h": "m3/h", "m3ph": "m3/h", "m³/h": "m3/h", "M3": "m3", "M3/h": "m3/h", "M3/H": "m3/h", "lph": "L/h",
+    "deg C": "C", "Deg C": "C", "'C": "C", "MIN": "min",
 }  # fmt: skip
 """How meters write units, beside the spellings every file may use."""
+_LARGER = {"Mvarh": ("kvarh", "1E3"), "Mvar": ("kvar", "1E3"), "MVA": ("kVA", "1E3"), "GW": ("MW", "1E3"),
+           "mA": ("A", "1E-3"), "mV": ("V", "1E-3")}  # fmt: skip
+"""Units that are a power of ten of ours."""
+_ANY_CASE = ("Wh", "kWh", "MWh", "GWh", "kJ", "MJ", "GJ", "W", "kW", "MW", "varh", "kvarh", "var", "kvar", "VA", "kVA", "V", "kV",
+             "Hz", "L", "m3/h", "L/h", "kg", "bar", "kPa", "MPa", *_LARGER)  # fmt: skip
 _SERIALS = ("C.1.0", "0.0.0", "96.1.0", "9.21")
+
+
+def _folded(text: str) -> str:
+    """Return a unit without its case, but for the M of mega and the m of milli."""
+    return text[:1] + text[1:].casefold() if text[:1] in ("m", "M") else text.casefold()
+
+
+_UNITS = {_folded(name): name for name in _ANY_CASE}
+
+
+def unit_of(written: str) -> tuple[Unit, Decimal]:
+    """Return the unit that a meter means, and how many of it one of its units is: `KVARH` is kvarh, `Mvarh` a thousand.
+
+    Raises:
+        UnknownUnit: it is none of ours, or could be more than one: Nm3 says no temperature, Gcal not which calorie.
+    """
+    name = _SPELLINGS.get(written, written)
+    try:
+        return unit(name), Decimal(1)
+    except UnknownUnit:
+        known = _UNITS.get(_folded(name))
+        if known is None:
+            raise
+        ours, factor = _LARGER.get(known, (known, "1"))
+        return unit(ours), Decimal(factor)
 
 
 def harvest(points: Mapping[str, Place]) -> Harvest:
@@ -76,11 +106,18 @@ class _Taker:
         held = fitting[0].values[self._address.value - 1]
         raw = f"{held.value}*{held.unit}".rstrip("*").encode("latin-1", "replace")
         if self._unit is None and not _NUMBER.fullmatch(held.value):
-            return Value(self._name, None, raw=raw, text=held.value or None)
+            return self._text(held.value, raw)
         try:
             return self._measure.value(self._number(held), raw)
         except NoNumber as problem:
             return Value(self._name, None, Quality.BAD, raw, why=str(problem), text=held.value or None)
+
+    def _text(self, text: str, raw: bytes) -> Value:
+        return (
+            Value(self._name, None, raw=raw, text=text)
+            if text
+            else Value(self._name, None, Quality.BAD, raw, why="empty")
+        )
 
     def _number(self, held: Held) -> float:
         if not _NUMBER.fullmatch(held.value):
@@ -91,19 +128,20 @@ class _Taker:
         if self._raw:
             number = EXACT.multiply(number, self._scale)
         elif held.unit and self._unit is not None:
-            number = convert(number, self._unit_of(held, self._unit), self._unit)
+            found, factor = self._unit_of(held, self._unit)
+            number = convert(EXACT.multiply(number, factor), found, self._unit)
         if not plausible(number):
             raise NoNumber(f"{held.value} is out of all proportion")
         return float(number) + 0.0
 
-    def _unit_of(self, held: Held, wanted: Unit) -> Unit:
+    def _unit_of(self, held: Held, wanted: Unit) -> tuple[Unit, Decimal]:
         try:
-            found = unit(_SPELLINGS.get(held.unit, held.unit))
+            found, factor = unit_of(held.unit)
         except UnknownUnit:
             raise NoNumber(f"its unit {held.unit!r} is not known here; take the number with type: raw") from None
         if not found.like(wanted) and {found.symbol, wanted.symbol} != {"C", "K"}:
             raise NoNumber(f"it is in {found}, which is not {wanted}")
-        return found
+        return found, factor
 
 
 def _how_many(wanted: Address, fitting: Sequence[DataSet]) -> str:

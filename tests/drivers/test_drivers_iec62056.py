@@ -186,6 +186,10 @@ def test_an_address_never_finds_another_or_one_of_several(held: str, address: st
         ("02062.98*m3", "m3", 2062.98), ("12*m^3", "L", 12000.0), ("000.528*m3ph", "m3/h", 0.528), ("5*l/h", "m3/h", 0.005),
         ("-1.25*kW", "W", -1250.0), ("4*kVArh", "kvarh", 4.0), ("50.01*Hz", "Hz", 50.01), ("20*°C", "K", 293.15),
         ("123.4", "kWh", 123.4), ("30*min", "h", 0.5),
+        ("4*kVARh", "kvarh", 4.0), ("4*KVARH", "kvarh", 4.0), ("4*kvarH", "kvarh", 4.0), ("4*Mvarh", "kvarh", 4000.0),
+        ("4*MVARH", "kvarh", 4000.0), ("4*KW", "kW", 4.0), ("4*MW", "kW", 4000.0), ("4*mA", "A", 0.004), ("4*mV", "V", 0.004),
+        ("4*M3", "m3", 4.0), ("4*M3/h", "m3/h", 4.0), ("4*KVA", "kVA", 4.0), ("4*MVA", "kVA", 4000.0), ("4*HZ", "Hz", 4.0),
+        ("4*MWH", "kWh", 4000.0), ("4*Mpa", "kPa", 4000.0), ("4*kv", "V", 4000.0), ("4*GW", "MW", 4000.0), ("30*MIN", "h", 0.5),
     ],
 )  # fmt: skip
 def test_a_unit_of_the_readout_becomes_the_points_own_exactly(held: str, unit: str, value: float) -> None:
@@ -196,7 +200,11 @@ def test_a_unit_of_the_readout_becomes_the_points_own_exactly(held: str, unit: s
     ("held", "why"),
     [
         ("", "empty"), ("?????7", "is no number"), ("12?4.5*kWh", "is no number"), ("7*m3", "which is not kWh"),
-        ("7*Imp/kWh", "not known here"), ("1E5*kWh", "is no number"), ("0x12", "is no number"), ("٣*kWh", "is no number"),
+        ("7*Imp/kWh", "not known here"),
+        ("7*Nm3", "not known here"), ("7*m3n", "not known here"), ("7*Gcal", "not known here"), ("7*kVAh", "not known here"),
+        ("7*mW", "not known here"), ("7*mwh", "not known here"), ("7*mvarh", "not known here"), ("7*MV", "not known here"),
+        ("7*MA", "not known here"), ("7*mpa", "not known here"), ("7*MBAR", "not known here"),
+        ("1E5*kWh", "is no number"), ("0x12", "is no number"), ("٣*kWh", "is no number"),
         ("9" * 21, "is no number"),
     ],
 )  # fmt: skip

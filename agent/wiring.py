@@ -136,6 +136,7 @@ class _Wirer:
             for profile in profiles.values():
                 given = {**profile.line, **given}
         if "pki" in driver.line_model.model_fields:
+            given["line"] = id_
             given.setdefault("pki", self._settings.outbox.path.parent / "opcua")
         if "driver" not in driver.line_model.model_fields:
             given.pop("driver", None)

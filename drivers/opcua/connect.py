@@ -12,7 +12,7 @@ from cryptography import x509
 from drivers.contract import Surroundings
 from drivers.opcua.bounded import BoundedClient
 from drivers.opcua.certificate import load_identity, own_place
-from drivers.opcua.errors import asyncua_errors
+from drivers.opcua.errors import asyncua_errors, login_refused
 from drivers.opcua.settings import OpcUaLine
 from drivers.opcua.trust import Security, check_session, judge_offer, offered_certificate, secure, security_of, warnings
 from metering.errors import MeterError, MeterRefused, MeterUnreachable
@@ -55,7 +55,8 @@ async def _enter(client: BoundedClient, line: OpcUaLine, security: Security | No
     except (MeterRefused, MeterUnreachable) as error:
         if security is not None:
             await _explain(line, security, world, error)
-        raise MeterUnreachable(_with_url(line.url, error)) from error
+        login = login_refused(line.url, line.user, error)
+        raise login or MeterUnreachable(_with_url(line.url, error)) from error
 
 
 async def _open(client: BoundedClient, line: OpcUaLine, security: Security | None, world: Surroundings) -> None:

@@ -18,6 +18,29 @@ _LOST = ("BadSession", "BadSecureChannel", "BadConnection", "BadShutdown", "BadS
 """Beginnings of the names of service errors that leave no usable session."""
 
 
+_LOGIN = ("BadUserAccessDenied", "BadUserSignatureInvalid", "BadIdentityToken")
+
+
+class LoginRefused(MeterUnreachable):
+    """The server is there, and does not let us in."""
+
+    text = Text("{detail}", "{detail}")
+
+
+def login_refused(url: str, user: str | None, error: MeterError) -> LoginRefused | None:
+    """Return what a refusal of our user or password means to a person; None where it is another refusal."""
+    said = str(error)
+    if not any(name in said for name in _LOGIN):
+        return None
+    status = str(error.values.get("detail", said))
+    if user is None:
+        return LoginRefused(Text(f"{url}：服务器不接受匿名登录或用户证书（{status}）：请写 user 和 password，或检查 user_cert",
+                                 f"{url}: the server takes no anonymous user, or not this user_cert ({status}):"
+                                 " write user and password, or check user_cert"))  # fmt: skip
+    return LoginRefused(Text(f"{url}：服务器拒绝用户 {user}（{status}）：检查 user 和 password",
+                             f"{url}: the server refused the user {user} ({status}): check user and password"))  # fmt: skip
+
+
 @contextmanager
 def asyncua_errors(url: str) -> Iterator[None]:
     """Turn what asyncua raises into ours.
@@ -48,6 +71,9 @@ def translated(url: str, error: Exception) -> MeterError:
             return MeterUnreachable(Text(f"{url} 没有及时应答", f"{url} did not answer in time"))
         case socket.gaierror():
             return MeterUnreachable(Text(f"{url}：查不到主机名", f"{url}: the host name is not known"))
+        case ConnectionRefusedError():
+            return MeterUnreachable(Text(f"{url} 拒绝连接：检查端口，以及服务器是否在运行",
+                                         f"{url} refused the connection: check the port, and whether the server runs"))  # fmt: skip
         case OSError():
             return MeterUnreachable(f"{url}: {error.strerror or error}")
         case InvalidSignature():

@@ -59,6 +59,8 @@ class OpcUaLine(Strict):
     """One server. Its connection is the line."""
 
     driver: str
+    line: str = "LINE"
+    """Its name, which the agent fills in."""
     url: Annotated[str, AfterValidator(_url)] = Field(examples=["opc.tcp://192.168.1.30:4840"])
     """`opc.tcp://host:4840/path`, without user or password."""
     policy: PolicyName = "None"

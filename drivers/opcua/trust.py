@@ -134,7 +134,7 @@ def judge_offer(line: OpcUaLine, offered: x509.Certificate | None) -> None:
     if offered is None:
         raise MeterUnreachable(_said(_NO_POLICY, url=line.url, policy=line.policy, mode=line.mode))
     path, known = pinned_place(line), pinned(line)
-    values = {"url": line.url, "path": path, "print": facts(offered).fingerprint}
+    values = {"line": line.line, "url": line.url, "path": path, "print": facts(offered).fingerprint}
     if known is None:
         raise MeterUnreachable(_said(_UNKNOWN, **values))
     if known.public_bytes(Encoding.DER) != offered.public_bytes(Encoding.DER):
@@ -176,8 +176,8 @@ def _said(text: Text, **values: object) -> Text:
     return Text(text.zh.format(**values), text.en.format(**values))
 
 
-_COMMAND_ZH = "核对指纹无误后运行：tanbiao agent trust 线路名 --config 配置文件"
-_COMMAND_EN = "compare the fingerprint at the server, then run: tanbiao agent trust LINE --config FILE"
+_COMMAND_ZH = "核对指纹无误后运行：tanbiao agent trust {line} --config 配置文件"
+_COMMAND_EN = "compare the fingerprint at the server, then run: tanbiao agent trust {line} --config FILE"
 _UNKNOWN = Text(
     "{url} 的服务器证书尚未信任（没有 {path}），SHA-256 指纹 {print}。" + _COMMAND_ZH,
     "{url}: the server's certificate is not trusted yet (there is no {path}), SHA-256 {print}; " + _COMMAND_EN,

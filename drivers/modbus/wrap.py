@@ -86,6 +86,8 @@ class Mbap:
         return self._sent + bytes([0, 0, *(length + 1).to_bytes(2, "big"), self._unit]) + said
 
     def so_far(self, received: bytes) -> bytes:
+        if len(received) >= 4 and received[2:4] != b"\0\0":
+            _refuse_foreign(received)
         if len(received) >= 2 and received[:2] != self._sent:
             theirs, ours = received[:2].hex(), self._sent.hex()
             raise bad(f"迟到的应答，事务号 {theirs}，应为 {ours}", f"stale: transaction {theirs}, not {ours}")
@@ -112,6 +114,16 @@ class Mbap:
             raise bad(f"只有 {len(reply)} 字节", f"only {len(reply)} bytes")
         self.whole(reply, len(reply) - 7)
         return said
+
+
+def _refuse_foreign(received: bytes) -> None:
+    """Refuse another service's words: what no Modbus TCP device says, and a person can read."""
+    words = received[:24].split(b"\r")[0].split(b"\n")[0]
+    if len(words) >= 4 and words.isascii() and words.decode("ascii").isprintable():
+        said = words.decode("ascii")
+        raise bad(
+            f"这不是 Modbus TCP：“{said}”；端口对吗？", f"this is not Modbus TCP: {said!r}; is it the right port?"
+        )
 
 
 class Rtu:

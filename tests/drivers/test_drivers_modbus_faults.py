@@ -57,6 +57,16 @@ def values_of(values: Any) -> list[tuple[str, float | None]]:
     return [(value.point, value.value) for value in values]
 
 
+@pytest.mark.parametrize("words", [b"SSH-2.0-OpenSSH_9.2p1\r\n", b"HTTP/1.1 400 Bad Request\r\n", b"220 ready"])
+def test_another_service_on_the_port_is_named_by_its_words(words: bytes) -> None:
+    read = reads_of("tcp")[0]
+    read.request()
+    said = words.split(b"\r")[0].decode()
+    with pytest.raises(BadFrame, match=f"this is not Modbus TCP: '{said}'; is it the right port?") as refused:
+        read.length_of(words)
+    assert "端口对吗" in refused.value.say("zh")
+
+
 # -- F21, F22: late and foreign replies
 
 

@@ -8,14 +8,15 @@ Which slots hold readings is kept by the hour and asked again where something ar
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import reduce
 from operator import add
 
 from ingester.grid import Grid as Calendar
 from ingester.inspection import AHEAD_MS, EARLIEST_MS
 from ingester.store.contract import GapRow, SeriesStore
-from metering.slots import Account, Grid, Seen, Told, account
+from metering.ranges import Ranges
+from metering.slots import UNKNOWN, Account, Grid, Seen, Told, account
 from metering.wire import ClockStep, Event, Lost, Restart, Slots, Thinned
 
 HOUR_MS, DAY_MS = 3_600_000, 86_400_000
@@ -60,13 +61,21 @@ class _Piece:
 
 
 @dataclass
+class _Run:
+    """What one run of an agent told of itself."""
+
+    boot: str
+    meters: dict[str, Grid] = field(default_factory=dict)
+
+
+@dataclass
 class _Told:
-    """What agents told, in the order it arrived, and up to which arrival it is known."""
+    """What agents told, and up to which arrival it is known."""
 
     through: int = 0
-    slots: dict[str, dict[int, list[tuple[int, Slots]]]] = field(default_factory=dict)
-    """Agent -> beginning of a run -> what it told of its meters, each with its arrival."""
-    steps: dict[str, list[tuple[int, ClockStep]]] = field(default_factory=dict)
+    runs: dict[str, dict[int, _Run]] = field(default_factory=dict)
+    """By agent and beginning."""
+    steps: dict[str, list[ClockStep]] = field(default_factory=dict)
     restarts: dict[str, dict[int, Restart]] = field(default_factory=dict)
     given_up: dict[str, list[tuple[int, Lost | Thinned]]] = field(default_factory=dict)
 
@@ -88,9 +97,11 @@ class Completeness:
         """Return the account of each meter and day in [start, end), by meter and day; of what is to come nothing."""
         self._learn()
         end_ms = min(end_ms, now_ms)
-        pieces = {name: of for name, of in self._pieces(now_ms).items() if meter in (None, name)}
         if start_ms >= end_ms:
             return []
+        pieces = {
+            name: found for name, found in self._pieces(start_ms, end_ms, now_ms).items() if meter in (None, name)
+        }
         days = list(self.calendar.periods(start_ms, end_ms, "day"))
         book = _Book(self, pieces, start_ms, end_ms, now_ms)
         return [found for name in sorted(pieces) for day in days if (found := book.day(name, *day)) is not None]
@@ -125,9 +136,10 @@ class Completeness:
         told = self._told
         match event:
             case Slots():
-                told.slots.setdefault(agent, {}).setdefault(event.since, []).append((n, event))
+                run = told.runs.setdefault(agent, {}).setdefault(event.since, _Run(event.boot))
+                run.meters |= {meter: Grid(*slots) for meter, slots in event.meters.items()}
             case ClockStep():
-                told.steps.setdefault(agent, []).append((n, event))
+                told.steps.setdefault(agent, []).append(event)
             case Restart():
                 told.restarts.setdefault(agent, {})[event.at] = event
             case Lost() | Thinned():
@@ -135,28 +147,38 @@ class Completeness:
             case _:
                 pass
 
-    def _pieces(self, now_ms: int) -> dict[str, list[_Piece]]:
-        """Return by meter how it was read when. A meter's agent is the one it belongs to."""
-        owners = self.series.owners() | dict(self.bound)
+    def _pieces(self, start_ms: int, end_ms: int, now_ms: int) -> dict[str, list[_Piece]]:
+        """Return by meter how it was read in [start, end), by the agent it belongs to or belonged to."""
+        owners = self.series.owners()
         found: dict[str, list[_Piece]] = {}
-        for agent, runs in self._told.slots.items():
-            begun = sorted((self._begin(agent, since, of, now_ms), since) for since, of in runs.items())
+        for agent, runs in self._told.runs.items():
+            begun = sorted((self._begin(agent, since, now_ms), since) for since in runs)
             ends = [*(begin for begin, _ in begun[1:]), now_ms + DAY_MS]
             for (begin, since), end in zip(begun, ends, strict=True):
-                for name, (interval_ms, phase_ms) in reduce(
-                    _both, (dict(told.meters) for _, told in runs[since])
-                ).items():
-                    if owners.get(name, agent) == agent and begin < end:
-                        found.setdefault(name, []).append(_Piece(agent, begin, end, Grid(interval_ms, phase_ms)))
-        return found
+                if begin < min(end, end_ms) and end > start_ms:
+                    for name, grid in runs[since].meters.items():
+                        if agent in (self.bound.get(name), owners.get(name, agent)):
+                            found.setdefault(name, []).append(_Piece(agent, begin, end, grid))
+        for name, agent in self.bound.items():
+            found[name] = self._rebound(name, agent, found.get(name, []), now_ms)
+        return {name: pieces for name, pieces in found.items() if pieces}
 
-    def _begin(self, agent: str, since: int, told: Sequence[tuple[int, Slots]], now_ms: int) -> int:
+    def _rebound(self, meter: str, agent: str, pieces: Sequence[_Piece], now_ms: int) -> list[_Piece]:
+        """Return the pieces of a meter that is bound to an agent: another's end where the agent began to read it."""
+        runs = self._told.runs.get(agent, {}).items()
+        first = min((self._begin(agent, since, now_ms) for since, run in runs if meter in run.meters), default=None)
+        return [
+            piece if piece.agent == agent or first is None else replace(piece, until_ms=min(piece.until_ms, first))
+            for piece in pieces
+            if piece.agent == agent or first is None or piece.since_ms < first
+        ]
+
+    def _begin(self, agent: str, since: int, now_ms: int) -> int:
         """Return when a run began; where its clock was not set yet, when it was set."""
         if EARLIEST_MS <= since <= now_ms + AHEAD_MS:
             return since
-        first = min(n for n, _ in told)
-        later = (step.after for n, step in sorted(self._told.steps.get(agent, []), key=_arrival) if n >= first)
-        return next((after for after in later if EARLIEST_MS <= after <= now_ms + AHEAD_MS), max(since, now_ms))
+        later = sorted((step.before, step.after) for step in self._told.steps.get(agent, []) if step.before >= since)
+        return next((after for _, after in later if EARLIEST_MS <= after <= now_ms + AHEAD_MS), max(since, now_ms))
 
     def seen(
         self, meters: Sequence[tuple[str, Grid]], start_ms: int, end_ms: int
@@ -188,24 +210,33 @@ class Completeness:
 
     def stops(self, agent: str) -> Iterator[Told]:
         """Return what an agent tells of itself: when it was down, when its clock was set."""
-        boots = sorted((since, told[0][1].boot) for since, told in self._told.slots.get(agent, {}).items())
-        boot_at = dict(boots)
-        before = dict(zip([since for since, _ in boots[1:]], [boot for _, boot in boots], strict=False))
+        runs = sorted(self._told.runs.get(agent, {}).items())
+        boots = {since: run.boot for since, run in runs}
+        before = {since: run.boot for (since, _), (_, run) in zip(runs[1:], runs, strict=False)}
         for at, restart in sorted(self._told.restarts.get(agent, {}).items()):
             if restart.stopped is not None and restart.stopped < at:
-                rebooted = before.get(at, boot_at.get(at)) != boot_at.get(at)
+                rebooted = before.get(at, boots.get(at)) != boots.get(at)
                 cause = "stopped" if restart.clean else "power_loss" if rebooted else "agent_down"
                 yield Told(restart.stopped, at, cause)
-        for _, step in self._told.steps.get(agent, []):
+        for step in self._told.steps.get(agent, []):
             if step.before < step.after:
                 yield Told(step.before, step.after, "clock")
 
     def dropped(self, agent: str, now_ms: int) -> Iterator[Told]:
         """Return the times of batches an agent gave up, by the readings beside them."""
-        for n, lost in self._told.given_up.get(agent, []):
-            told_in = n if isinstance(lost, Thinned) else 0  # what was kept lies between
-            before, after = self.series.beside(agent, lost.stream, lost.from_seq, lost.to_seq, told_in)
-            yield Told(before or 0, now_ms if after is None else after, "dropped")
+        lost: dict[str, Ranges] = {}
+        for n, event in self._told.given_up.get(agent, []):
+            if isinstance(event, Lost):
+                lost.setdefault(event.stream, Ranges()).add(event.from_seq, event.to_seq)
+            else:  # what was kept of them lies between
+                yield self._between(agent, event.stream, (event.from_seq, event.to_seq), n, now_ms)
+        for stream, ranges in lost.items():
+            for stretch in ranges:
+                yield self._between(agent, stream, stretch, 0, now_ms)
+
+    def _between(self, agent: str, stream: str, seqs: tuple[int, int], told_in: int, now_ms: int) -> Told:
+        before, after = self.series.beside(agent, stream, *seqs, told_in)
+        return Told(before or 0, now_ms if after is None else after, "dropped")
 
 
 class _Book:
@@ -214,6 +245,7 @@ class _Book:
     def __init__(
         self, of: Completeness, pieces: Mapping[str, Sequence[_Piece]], start_ms: int, end_ms: int, now_ms: int
     ) -> None:
+        self._of = of
         self._pieces = pieces
         self._now_ms = now_ms
         meters = {
@@ -227,7 +259,8 @@ class _Book:
         for gap in of.series.gaps(start_ms, end_ms):
             self._gaps.setdefault((gap.agent, gap.meter), []).append(gap)
         agents = {piece.agent for found in pieces.values() for piece in found}
-        self._stops = {agent: [*of.stops(agent), *of.dropped(agent, now_ms)] for agent in agents}
+        self._stops = {agent: list(of.stops(agent)) for agent in agents}
+        self._dropped: dict[str, list[Told]] = {}
 
     def day(self, meter: str, start_ms: int, end_ms: int) -> MeterDay | None:
         """Return a meter's account of [start, end); None where it was not to be read."""
@@ -246,7 +279,17 @@ class _Book:
         due_ms = self._now_ms - TOLD_WITHIN_MS - piece.grid.interval_ms
         told = [*_gaps(self._gaps.get((piece.agent, meter), []), due_ms), *self._stops[piece.agent]]
         near = [one for one in told if one.start_ms < end and one.end_ms > begin]
+        found = account(piece.grid, begin, end, self._seen[meter, piece.grid], near, due_ms)
+        if not found.missed.get(UNKNOWN):
+            return found
+        near += self._given_up(piece.agent)
         return account(piece.grid, begin, end, self._seen[meter, piece.grid], near, due_ms)
+
+    def _given_up(self, agent: str) -> list[Told]:
+        """Return the times of what an agent gave up; asked for only where something is not accounted for."""
+        if agent not in self._dropped:
+            self._dropped[agent] = list(self._of.dropped(agent, self._now_ms))
+        return self._dropped[agent]
 
 
 def _gaps(gaps: Sequence[GapRow], due_ms: int) -> Iterator[Told]:
@@ -257,14 +300,6 @@ def _gaps(gaps: Sequence[GapRow], due_ms: int) -> Iterator[Told]:
         else:
             following = next((later.start_ms for later in gaps[at + 1 :] if later.start_ms > gap.start_ms), due_ms + 1)
             yield Told(gap.start_ms, min(following, due_ms + 1), gap.cause)
-
-
-def _arrival(told: tuple[int, ClockStep]) -> int:
-    return told[0]
-
-
-def _both(one: dict[str, tuple[int, int]], other: dict[str, tuple[int, int]]) -> dict[str, tuple[int, int]]:
-    return one | other
 
 
 def _stretches(hours: Iterable[int]) -> Iterator[tuple[int, int]]:

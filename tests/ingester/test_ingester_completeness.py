@@ -170,6 +170,16 @@ def test_what_another_agent_says_of_a_meter_is_not_believed(series, ledger):
     assert one(ledger) == Account(60, 60)
 
 
+def test_a_meter_that_was_bound_to_another_agent_keeps_its_past(series):
+    half = DAY0 + 30 * MINUTE
+    series.commit([batch(minutes(0, 30), [announced()])])
+    series.commit([batch(minutes(30, 60), [announced(half, phase=20 * SECOND)], agent="agent-b")])
+    ledger = Completeness(series, SHANGHAI, {"main": "agent-b"})
+    (day,) = ledger.days(DAY0, DAY0 + HOUR, DAY0 + DAY)
+    assert (day.agent, day.slots.expected, day.slots.read) == ("agent-b", 60, 59)
+    assert ledger.days(DAY0, half, DAY0 + DAY)[0].slots == Account(30, 30)
+
+
 def test_marks_of_a_stuck_meter_are_no_readings_and_imports_are_backfilled(series, ledger):
     series.commit([batch(minutes(0, 58), [announced()]), batch(minutes(58, 60), q=3, seq=2)])
     imported = [ImportedReading(POINT, DAY0 + 58 * MINUTE, 5.0, Quality.GOOD),
@@ -247,7 +257,7 @@ def renamed(event, meter: str, stream: str):
 
 
 @given(PARTS, st.randoms(use_true_random=False), st.integers(-5, 70))
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_it_adds_up_whatever_came_how_often_and_in_whatever_order(series, ledger, parts, random, now):
     parts = [([0, MINUTE], [announced()], 0, 1000), *parts]
     now_ms = DAY0 + now * MINUTE

@@ -4,7 +4,7 @@ they cost the living little. Pure."""
 from dataclasses import dataclass
 
 FAILURES = 3
-"""Failed slots in a row after which the breaker opens."""
+"""So many more failed slots than read ones open the breaker."""
 LONGEST_S = 60.0
 SHARE = 0.05
 """Of the line's time, for all its dead meters together, while another meter lives."""
@@ -12,7 +12,8 @@ SHARE = 0.05
 
 @dataclass(slots=True)
 class Breaker:
-    """Closed: every slot is tried. Open: the next probe waits, twice as long each time, at most 60 s."""
+    """Closed: every slot is tried. Open: the next probe waits, twice as long each time, at most 60 s. A success closes it and
+    makes up for one failure, so that a meter that fails most of its slots is soon only probed again."""
 
     shortest_s: float
     """The first wait: the meter's interval."""
@@ -28,7 +29,7 @@ class Breaker:
         return self.failures < FAILURES or uptime_s >= self.probe_at_s
 
     def succeeded(self) -> None:
-        self.failures = 0
+        self.failures = max(0, min(self.failures, FAILURES) - 1)
 
     def failed(self, uptime_s: float, dice: float) -> None:
         """Note a failed slot; `dice` from 0 to 1 spreads the probes of many meters."""

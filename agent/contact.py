@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Mapping
 from agent.answer import Answer, Wire
 from agent.counters import MeterCounters
 from agent.memory import Memory
+from agent.refusals import ABSENT
 from agent.wiring import Meter
 from drivers.contract import Value
 from metering.errors import MeterError, MeterRefused, MeterSilent
@@ -24,8 +25,6 @@ MOST_TEXTS = 20
 CONTACTS = 2
 """A meter that has not answered so often when its protocol was asked who it is, is not asked so again."""
 _LONGEST_TEXT = 120
-_ABSENT = (1, 2, 3)
-"""Illegal function, data address, data value."""
 
 
 class UnknownVariant(MeterError):
@@ -61,7 +60,7 @@ async def decided(wire: Wire, meter: Meter) -> Meter:
 
 def _is_absence(error: MeterError) -> bool:
     """Return whether a meter says that it has no such place; that it is busy tells nothing."""
-    return isinstance(error, MeterRefused) and error.code in _ABSENT
+    return isinstance(error, MeterRefused) and error.code in ABSENT
 
 
 def variant_name(whole: Meter, meter: Meter) -> str:

@@ -118,7 +118,7 @@ class LineCounters:
     busy_s: float = 0.0
     """Time with a request under way."""
     dead_s: float = 0.0
-    """Of it, spent on meters that did not answer."""
+    """Of it, spent on meters that were not read."""
     overruns: int = 0
     """Slots missed because the line had no time for them."""
     cycle_s: float = 0.0

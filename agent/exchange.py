@@ -16,7 +16,7 @@ from agent.counters import LineCounters, MeterCounters
 from agent.doubt import Doubts
 from agent.memory import Memory
 from agent.port import Port
-from agent.refusals import Pieces
+from agent.refusals import ABSENT, Pieces
 from agent.wiring import Line, Meter
 from drivers.contract import ExchangeDriver, ExchangeLine, Request
 from link.world import World
@@ -196,10 +196,13 @@ class ExchangeWire:
 
 
 def _stops(answer: Answer, probing: bool) -> MeterError | None:
-    """Return the error that spares a meter the rest of its requests."""
-    ends = MeterError if probing else MeterSilent | MeterUnreachable | DriverFault
-    refusal = isinstance(answer.error, MeterRefused)
-    return answer.error if isinstance(answer.error, ends) and not refusal else None
+    """Return the error that spares a meter the rest of its requests: it is not there. That it lacks a place says nothing."""
+    error = answer.error
+    if isinstance(error, MeterRefused):
+        return error if error.code in _NOT_THERE or (probing and error.code not in ABSENT) else None
+    return error if probing or isinstance(error, MeterSilent | MeterUnreachable | DriverFault) else None
 
 
+_NOT_THERE = (10, 11)
+"""What a gateway says of a meter that does not answer it."""
 _HELD = Text("等待可能迟到的应答，暂不询问", "not asked while a late reply may still come")

@@ -250,10 +250,9 @@ class LineOwner:
             self._errands.add(Errand(polled.meter.id, polled.counters, steps, float(gap.start)))
 
     def _fail(self, polled: Polled, error: MeterError) -> None:
-        if isinstance(error, MeterSilent):
-            now_s = self._world.uptime()
-            self._share.spent(now_s, now_s - polled.asked_s)
-            self.counters.dead_s += now_s - polled.asked_s
+        now_s = self._world.uptime()
+        self._share.spent(now_s, now_s - polled.asked_s)
+        self.counters.dead_s += now_s - polled.asked_s
         polled.fail(error, tried=True)
 
     # -- looking after it

@@ -54,7 +54,7 @@ class Polled:
 
     @property
     def lives(self) -> bool:
-        return self.breaker.failures == 0 and self.counters.last_good_ms is not None
+        return not self.breaker.is_open and self.counters.last_good_ms is not None
 
     @property
     def interval_s(self) -> float:

@@ -23,8 +23,10 @@ AGAIN_MS = 86_400_000
 MOST_DIVISIONS = 16
 """In one slot; the rest follows in the next."""
 _SLOTS = 2
+ABSENT = (1, 2, 3)
+"""Illegal function, data address, data value: what a device says of a place it does not have."""
 _CODES = (2, 3)
-"""Illegal data address, illegal data value: what a device says of a place it does not have."""
+"""Of these, what another place beside it may be the cause of."""
 
 
 class Pieces:

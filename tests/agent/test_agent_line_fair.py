@@ -103,3 +103,39 @@ def test_a_line_with_too_much_to_do_reads_each_meter_its_share(owner_of: Any, ru
     assert load > 1.05
     assert min(shares) > 0.9 / load, shares
     assert min(share(owner, "m50", "m60")) > 0.9
+
+
+def refusal(frame: bytes, code: int) -> bytes:
+    return frame[:4] + b"\0\3" + frame[6:7] + bytes([frame[7] | 0x80, code])
+
+
+@pytest.mark.parametrize("kind", ["silent", "no reply, says the gateway", "hangs up", "noise"])
+def test_half_the_meters_dead_cost_the_living_little_whatever_the_gateway_says_of_them(
+    owner_of: Any, run: Any, fakes: Any, kind: str
+) -> None:
+    def meter(frame: bytes) -> list[tuple[float, bytes]]:
+        if frame[6] > 16:
+            return [(0.05, fakes.modbus_reply(frame))]
+        return {
+            "silent": [],
+            "no reply, says the gateway": [(0.9, refusal(frame, 11))],
+            "hangs up": [(0.9, fakes.LOST)],
+            "noise": [(0.9, b"\xaa" * 9)],
+        }[kind]
+
+    owner = owner_of(meter, units(32, "10 s"))
+    run(owner, 1800.0)
+    living = [owner.meters[f"m{unit}"] for unit in range(17, 33)]
+    assert sum(meter.read for meter in living) >= 0.95 * sum(meter.expected for meter in living)
+
+
+def test_meters_that_answer_one_request_in_three_cost_the_others_little(owner_of: Any, run: Any, fakes: Any) -> None:
+    asked = dict.fromkeys(range(1, 33), 0)
+
+    def meter(frame: bytes) -> list[tuple[float, bytes]]:
+        asked[frame[6]] += 1
+        return [(0.1, fakes.modbus_reply(frame))] if frame[6] > 12 or asked[frame[6]] % 3 == 0 else []
+
+    owner = owner_of(meter, units(32, "10 s"))
+    run(owner, 1800.0)
+    assert min(share(owner, *(f"m{unit}" for unit in range(13, 33)))) >= 0.9

@@ -1,7 +1,8 @@
 """What an author meant who wrote a point almost right: the one change with which its vector fits.
 
-Tried are the slips of the pen that are common: the word order, the address beside, the other function code, a power of ten,
-another type, an address written as the manual numbers registers.
+Tried are the slips of the pen that are common, the likeliest first: a power of ten, the sign, the word order, another type of
+the same length, the address beside, the other function code, an address written as the manual numbers registers; last a type
+of another length, which often fits by chance only.
 """
 
 from collections.abc import Iterator, Mapping
@@ -9,12 +10,14 @@ from decimal import Decimal
 from typing import Any
 
 from drivers.contract import Driver, Value
+from drivers.measure import nearest
 from metering.errors import MeteringError
 from metering.profile import Profile, ProfilePoint
 from metering.text import Text
 
 ORDERS = ("ABCD", "CDAB", "BADC", "DCBA")
-TYPES = ("u16", "i16", "u32", "i32", "f32", "u64", "i64", "f64")
+LENGTHS = (("u16", "i16"), ("u32", "i32", "f32"), ("u64", "i64", "f64"))
+"""Types by their length; in each the whole numbers first, of which one is often written for the other."""
 LIKELY_FACTORS = {sign * Decimal(10) ** power for power in range(-9, 10) for sign in (1, -1)} | {
     Decimal(3600),
     Decimal(60),
@@ -23,12 +26,13 @@ LIKELY_FACTORS = {sign * Decimal(10) ** power for power in range(-9, 10) for sig
 
 
 def number(wanted: Any) -> float | str | None:
-    """Return a promised value as replayed ones come: a number as a double, a text as it is."""
+    """Return a promised value as replayed ones come: a number as a double, a whole one beyond doubles as it is, and so a
+    text."""
     if wanted is None:
         return None
     try:
-        return float(wanted)
-    except ValueError:
+        return nearest(Decimal(str(wanted)))
+    except (ArithmeticError, ValueError):
         return str(wanted)
 
 
@@ -69,16 +73,24 @@ def _changes(
         factor = Decimal(repr(expected)) / Decimal(repr(came))
         if factor in LIKELY_FACTORS:
             yield {"scale": (point.scale * factor).normalize()}
+    alike, others = _types(point.type or profile.defaults.type)
+    yield from ({"type": type_name} for type_name in alike[:1])
     yield from ({"order": order} for order in ORDERS)
+    yield from ({"type": type_name} for type_name in alike[1:])
+    yield from ({"type": type_name, "order": order} for type_name in alike for order in ORDERS)
     if isinstance(point.address, int):
         yield from ({"address": point.address + step} for step in (-1, 1) if point.address + step >= 0)
         yield from ({"fc": code} for code in (3, 4))
-    yield from ({"type": type_name} for type_name in TYPES)
-    yield from ({"type": type_name, "order": order} for type_name in TYPES for order in ORDERS)
-    if isinstance(point.address, int) and point.address >= 40001:
-        yield {"address": point.address - 40001}
-    if isinstance(point.address, int) and point.address >= 30001:
-        yield {"address": point.address - 30001}
+        yield from ({"address": point.address - first} for first in (40001, 30001) if point.address >= first)
+    yield from ({"type": type_name} for type_name in others)
+    yield from ({"type": type_name, "order": order} for type_name in others for order in ORDERS)
+
+
+def _types(type_name: str | None) -> tuple[list[str], list[str]]:
+    """Return the other types of a type's length, the likeliest first, and those of another length."""
+    own = next((names for names in LENGTHS if type_name in names), ())
+    alike = [name for name in own if name != type_name]
+    return alike, [name for names in LENGTHS for name in names if names is not own]
 
 
 def _written(value: object, point: ProfilePoint) -> str:

@@ -143,6 +143,17 @@ def test_a_reply_of_the_other_function_code_is_named(run: Callable[..., Any]) ->
     assert "fc: 4" in hints(answer)["energy_import"]
 
 
+@pytest.mark.parametrize("order", ["ABCD", "CDAB"])
+def test_the_sign_is_proposed_before_a_shorter_type_that_fits_by_chance(run: Callable[..., Any], order: str) -> None:
+    """FFFFFFFF is -1 of any signed type; written as u32 it is 4294967295."""
+    _, answer = run('power:         {address: 0x0102, unit: kW, role: gauge}\nvectors:\n  - registers: {0x0100: "000F423F", '
+                    '0x0102: "42F6E979"}\n    expect: {energy_import: 9999.99, power: 123.456}',
+                    f'power:         {{address: 0x0102, type: u32, order: {order}, scale: 0.001, unit: kW, role: gauge}}\n'
+                    'vectors:\n  - registers: {0x0100: "000F423F", 0x0102: "FFFFFFFF"}\n'
+                    "    expect: {energy_import: 9999.99, power: -0.001}")  # fmt: skip
+    assert "type: i32 " in hints(answer)["power"]
+
+
 def test_a_serial_number_is_a_text_even_where_it_looks_like_a_number(run: Callable[..., Any]) -> None:
     code, answer = run('vectors:\n  - registers: {0x0100: "000F423F", 0x0102: "42F6E979"}\n    expect: {',
                        'identity: {serial: {address: 0x0200, type: str6}}\nvectors:\n  - registers: '

@@ -18,6 +18,9 @@ SIZES = (0, 1, 2, 3, 4, 4, 6, 8, 0, 1, 2, 3, 4, None, 6, None)
 """Bytes of data by the low nibble of the DIF; None: the data say it (LVAR), or it is no data field."""
 REAL, LVAR = 0x5, 0xD
 BCDS = frozenset({0x9, 0xA, 0xB, 0xC, 0xE})
+_BINARY = frozenset({0x1, 0x2, 0x3, 0x4, 0x6, 0x7})
+_TIMES = frozenset({"date", "time", "battery_change", "tariff_start"})
+"""Quantities that are dates: binary of types F, G, I and J; in any other form (M is one) they are not understood."""
 NO_DATA = frozenset({0x0, 0x8})
 _BIG_LVAR = {0xF0: 16, 0xF1: 20, 0xF2: 24, 0xF3: 28, 0xF4: 32, 0xF5: 48, 0xF6: 64}
 _LONGEST_NUMBER = 16
@@ -49,14 +52,16 @@ def content(field: int, quantity: str, data: bytes, binary: str) -> Content:
     `binary` is the type of a binary number, B, C or D."""
     if field in NO_DATA:
         return NONE
+    timely = quantity in _TIMES
     if field == LVAR:
-        return _variable(data[0], data[1:], binary)
+        held = _variable(data[0], data[1:], binary)
+        return NONE if timely and held.text is None else held
+    if timely:
+        return Content(text=moment(data)) if field in _BINARY else NONE
     if field in BCDS:
         return Content(bcd(data))
     if field == REAL:
         return Content(_real(data))
-    if quantity in ("date", "time", "battery_change", "tariff_start"):
-        return Content(text=moment(data))
     return Content(_binary(data, binary))
 
 

@@ -128,8 +128,8 @@ def _refuse_encrypted(low: int, high: int) -> None:
 
 
 def _not_spoken(frame: LongFrame) -> MeterError:
-    if frame.ci == 0x70:
-        code = frame.data[0] if frame.data else 0
+    if frame.ci in _ERROR_AT:
+        code = int.from_bytes(frame.data[_ERROR_AT[frame.ci] :][:1])
         text = _APPLICATION_ERRORS.get(code, Text("未知", "unknown"))
         return MeterRefused(Text(f"应用错误 {code}（{text.zh}）", f"application error {code} ({text.en})"), code)
     name = _OTHER_FORMS.get(frame.ci, Text("未知的数据形式", "a form of data that is not known"))
@@ -281,6 +281,9 @@ _OTHER_FORMS = {
     0x79: Text("紧凑帧", "a compact frame"), 0x7B: Text("紧凑帧", "a compact frame"),
     0x7C: Text("DLMS 数据", "DLMS data"), 0x7D: Text("DLMS 数据", "DLMS data"),
 }  # fmt: skip
+
+_ERROR_AT = {0x6E: _SHORT_HEADER, 0x6F: _LONG_HEADER, 0x70: 0}
+"""Where the code of an application error stands, by the header before it."""
 
 _APPLICATION_ERRORS = {
     0: Text("未说明", "unspecified"), 1: Text("不支持的 CI", "CI field not implemented"),

@@ -110,6 +110,7 @@ def test_every_type_of_number_is_read(text: str, number: str | None) -> None:
         ("06 6D 1E 8A 08 65 11 00", None), ("03 6D 1E 0A 08", "08:10:30"), ("0D 78 03 43 42 41", "ABC"),
         ("0D 7C 02 57 50 F1 " + "01 " * 20, "01" * 20),
         ("02 6C 7F 22", None), ("02 6C 5D 22", None), ("02 6C 9D 22", "2020-02-29"), ("0D 78 05 00 43 42 41 00", "ABC"),
+        ("0D 6D E4 1A 2F 65 11", None), ("0C 6C 31 12 19 20", None), ("05 6D 00 00 80 3F", None), ("0C 93 39 31 12 19 20", None),
         ("04 6D 1A 4F 21 A6", "2181-06-01T15:26") , ("04 6D 1A 2F 21 A6", "2081-06-01T15:26"), ("04 6D 1A 0F 21 A6", "1981-06-01T15:26"),
         ("04 AD 6F 32 14 7A 18", "2011-08-26T20:50"),
     ],
@@ -350,9 +351,10 @@ def test_f32_what_is_not_whole_or_not_spoken_is_refused_by_name(reply: bytes, wo
 @pytest.mark.parametrize(
     ("code", "words"), [(0, "unspecified"), (8, "too busy"), (9, "too many readouts"), (77, "unknown")]
 )
-def test_an_application_error_is_a_refusal_with_its_meaning(code: int, words: str) -> None:
+@pytest.mark.parametrize(("ci", "header"), [(0x70, b""), (0x6E, LONG_HEADER[8:]), (0x6F, LONG_HEADER)])
+def test_an_application_error_is_a_refusal_with_its_meaning(code: int, words: str, ci: int, header: bytes) -> None:
     with pytest.raises(MeterRefused, match=words) as refused:
-        telegram(LongFrame.of(framed(0x70, bytes([code]))))
+        telegram(LongFrame.of(framed(ci, header + bytes([code]))))
     assert refused.value.code == code
 
 

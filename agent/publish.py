@@ -57,6 +57,8 @@ class Publisher:
     world: World
     topics: Topics
     agent: str
+    problem: str = ""
+    """Why the broker was not reached, or lost, the last time."""
     _window: dict[tuple[str, int], _Flight] = field(default_factory=dict)
     _live: deque[Sealed] = field(default_factory=deque)
     _asked: deque[tuple[str, int, int]] = field(default_factory=deque)
@@ -112,6 +114,7 @@ class Publisher:
                     said = ""
                     self._begin_anew()
                 case Disconnected(reason):
+                    self.problem = reason
                     if reason != said:
                         log.warning("no connection to the broker: %s", reason)
                     said = reason

@@ -90,6 +90,7 @@ class Reporter:
         return {
             **{name: getattr(status, name) for name in status.__struct_fields__},
             "connected": self.broker.connected,
+            "broker_problem": "" if self.broker.connected else self.publisher.problem,
             "sent": self.publisher.sent,
             "receipted": self.publisher.receipted,
             "backlog_eta_s": self._eta_s(status.unreceipted) if self.broker.connected else None,

@@ -86,7 +86,7 @@ def health(data: Mapping[str, Any]) -> list[Text]:
 
 def _connection(data: Mapping[str, Any]) -> Text:
     if not data["connected"]:
-        return Text("未连接消息代理", "not connected to the broker")
+        return _not_connected(re.sub(r"^cannot reach the broker \S+: ", "", data.get("broker_problem", "")))
     if data["silent_since"]:
         since = clock(data["silent_since"])
         return Text(
@@ -107,6 +107,43 @@ def _outbox(data: Mapping[str, Any]) -> Text:
         f"发件箱：{waiting} 批待回执，{size}{through.zh}",
         f"outbox: {waiting} batches without receipt, {size}{through.en}",
     )
+
+
+def _not_connected(why: str) -> Text:
+    """Return that the broker is not reached, why, and the next step."""
+    known = next((text for word, text in _BROKER_STEPS.items() if word in why.lower()), None)
+    if known is None:
+        said = f": {why}" if why else ""
+        return Text(f"未连接消息代理{said}", f"not connected to the broker{said}")
+    return Text(f"未连接消息代理：{known.zh}", f"not connected to the broker: {why}; {known.en}")
+
+
+_ADMISSION = Text("用户名或密码被拒绝：检查 mqtt.username 和 mqtt.password，以及代理上该用户的权限",
+                  "check mqtt.username and mqtt.password, and what the broker permits this user")  # fmt: skip
+_NAME = Text(
+    "主机名无法解析：检查 mqtt.url 中的主机名，或直接写 IP 地址",
+    "check the host name in mqtt.url, or write its IP address",
+)
+_NETWORK = Text(
+    "没有应答：检查 mqtt.url 中的地址、网络和防火墙", "check the address in mqtt.url, the network and the firewall"
+)
+_BROKER_STEPS = {
+    "connection refused": Text("连接被拒绝：检查 mqtt.url 中的地址和端口，以及代理是否在运行",
+                               "check address and port in mqtt.url, and whether the broker runs"),
+    "not authori": _ADMISSION,
+    "user name or password": _ADMISSION,
+    "name or service not known": _NAME,
+    "name resolution": _NAME,
+    "nodename": _NAME,
+    "certificate": Text("证书不被信任：检查 mqtt.ca、证书中的主机名和本机时钟",
+                        "check mqtt.ca, the name in the broker's certificate and the clock of this machine"),
+    "ssl": Text("TLS 握手失败：该端口可能不用 TLS，检查 mqtts:// 和端口", "perhaps that port has no TLS: check mqtts:// and the port"),
+    "timed out": _NETWORK,
+    "unreachable": _NETWORK,
+    "no route": _NETWORK,
+    "no connack": Text("没有 MQTT 应答：该端口上可能不是 MQTT", "perhaps that port is not MQTT: check the port"),
+}  # fmt: skip
+"""What a reason for a broker not reached asks for."""
 
 
 def _line_health(name: str, line: Mapping[str, Any]) -> Text:

@@ -104,7 +104,7 @@ class Session:
                 await self._granted(self._suback, "SUBACK")
         except (OSError, ValueError) as error:
             self.abandon(str(error))
-            reason = str(error) or "timed out"
+            reason = (getattr(error, "strerror", None) or str(error)) or "timed out"
             raise BrokerUnreachable(url=self._endpoint.address.url, reason=reason) from error
 
     def deliver(self, to: Callable[[Message], None]) -> None:

@@ -262,3 +262,20 @@ def test_status_says_what_a_meter_answered_in_both_languages() -> None:
         assert said in english
     for said in ("占用 25%", "成功 5；超时 1；异常码 2 4；重发 1", "换表了吗", "p5 被仪表拒绝"):
         assert said in chinese
+
+
+@pytest.mark.parametrize(
+    ("why", "en", "zh"),
+    [
+        ("cannot reach the broker mqtt://h: Connection refused", "Connection refused; check address and port", "连接被拒绝"),
+        ("cannot reach the broker mqtt://h: the broker refused: Not authorized", "check mqtt.username", "用户名或密码被拒绝"),
+        ("cannot reach the broker mqtt://h: Name or service not known", "check the host name", "主机名无法解析"),
+        ("the connection was lost", "broker: the connection was lost", "the connection was lost"),
+        ("", "not connected to the broker", "未连接消息代理"),
+    ],
+)  # fmt: skip
+def test_status_says_why_the_broker_is_not_reached_and_what_to_do(why: str, en: str, zh: str) -> None:
+    data = {"connected": False, "broker_problem": why, "unreceipted": 0, "outbox_bytes": 0}
+    said = lines(health(data | {"alarms": [], "lines": {}, "meters": {}}))
+    assert en in said.en
+    assert zh in said.zh

@@ -9,6 +9,8 @@ from metering.errors import MeterError, MeterRefused
 from metering.text import Text
 
 _ROUND_TRIPS = 64
+_LOOKS = 60
+"""Over which the utilisation is shown."""
 _NAMED = 5
 """Points without a value that the status names of a meter; the count says how many there are."""
 
@@ -128,6 +130,17 @@ class LineCounters:
     resubscribed: int = 0
     """How often what a server tells by itself went quiet and was set up anew."""
     problem: str = ""
+    looks: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=_LOOKS))
+    """Uptime and `busy_s` then."""
+
+    def note_use(self, now_s: float) -> None:
+        """Note how busy the line is, once a second."""
+        if self.looks and now_s - self.looks[-1][0] < 1.0:
+            return
+        self.looks.append((now_s, self.busy_s))
+        (then_s, busy_s) = self.looks[0]
+        if now_s > then_s:
+            self.utilisation = min(1.0, (self.busy_s - busy_s) / (now_s - then_s))
 
     def report(self) -> dict[str, Any]:
         found: dict[str, Any] = {

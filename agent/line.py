@@ -6,17 +6,17 @@ line's idle time meters are asked which device they are, and for what they recor
 """
 
 import asyncio
+import contextlib
 import logging
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol, cast
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from typing import cast
 
 from agent.answer import Answer, DriverFault, LineDown, Turn, Wire, by_time, refused
-from agent.backfill import Stand, filled, hole, stand
+from agent.backfill import Stand, Takes, filled, hole, stand
 from agent.breaker import DeadShare
 from agent.contact import decided, introduced, likened, variant_name
 from agent.counters import LineCounters, MeterCounters
-from agent.errands import PATIENCE_S, Errand, Errands
+from agent.errands import LONGEST_SLOT_S, PATIENCE_S, Errand, Errands
 from agent.exchange import ExchangeWire
 from agent.gaps import GapBook
 from agent.memory import Memory
@@ -24,7 +24,7 @@ from agent.polled import Polled
 from agent.schedule import Schedule
 from agent.session import SessionWire
 from agent.slots import Due
-from agent.wiring import Line, Meter
+from agent.wiring import Line
 from drivers.contract import ExchangeDriver, ExchangeLine, SessionDriver
 from link.world import World
 from metering.errors import MeterError, MeterSilent
@@ -40,16 +40,6 @@ _SOON_S = 0.0002
 _LONGEST_WAIT_S = 10.0
 LOOK_S = 1.0
 """Between two looks at slots that do not end, at most."""
-_LOOKS = 60
-"""Over which the utilisation is shown."""
-
-
-class Sink(Protocol):
-    """Where readings go."""
-
-    def take(self, meter: Meter, answers: Sequence[Answer]) -> bool:
-        """Keep the answers; False when there is no room for them."""
-        ...
 
 
 def wire_of(line: Line, world: World, memory: Memory) -> Wire:
@@ -66,7 +56,7 @@ class LineOwner:
         self,
         line: Line,
         world: World,
-        sink: Sink,
+        sink: Takes,
         gaps: GapBook,
         changed: Callable[[], None] = lambda: None,
         memory: Memory | None = None,
@@ -88,9 +78,8 @@ class LineOwner:
         self._wire = wire_of(line, world, self._memory)
         self._polled = [Polled(meter, self._wire.meters[meter.id], world, gaps, changed) for meter in line.meters]
         self._schedule = Schedule()
-        self._errands = Errands()
+        self._errands = Errands(world.uptime, min((one.interval_s for one in self._polled), default=0.0))
         self._share = DeadShare()
-        self._busy: deque[tuple[float, float]] = deque(maxlen=_LOOKS)
         self.turns = 0
         """Grows as long as the schedule is being kept; the watchdog looks at it."""
 
@@ -134,6 +123,9 @@ class LineOwner:
                     return
                 continue
             self._worked = True
+            overdue = self._errands.fitting(self._world.uptime(), free_s=0.0)
+            if overdue is not None:
+                await self._step(overdue)
             polled = self._polled[number]
             self._under_way = polled
             await self._slot(polled)
@@ -150,7 +142,7 @@ class LineOwner:
             self._resting()
         errand = self._errands.fitting(now_s, free_s)
         if errand is not None:
-            await self._errands.step(errand, now_s)
+            await self._step(errand)
             return False
         self.turns += 1
         try:
@@ -159,6 +151,19 @@ class LineOwner:
                 return True
         except TimeoutError:
             return False
+
+    async def _step(self, errand: Errand) -> None:
+        try:
+            await self._errands.step(errand)
+        except TimeoutError:
+            log.error("line %s: an errand for %s did not come to an end", self.line.id, errand.meter)
+            await self._close()
+
+    async def _close(self) -> None:
+        """Close the wire; one that hangs on its goodbye is left."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LONGEST_WAIT_S):
+                await self._wire.close()
 
     # -- one slot
 
@@ -173,7 +178,11 @@ class LineOwner:
             return
         polled.asked_s = now_s
         try:
-            await self._ask(polled, Turn(polled.due.at_s + polled.interval_s / 2, polled.breaker.is_open))
+            async with asyncio.timeout(LONGEST_SLOT_S):
+                await self._ask(polled, Turn(polled.due.at_s + polled.interval_s / 2, polled.breaker.is_open))
+        except TimeoutError:
+            await self._close()
+            self._fail(polled, MeterSilent(_STUCK))
         except LineDown as down:
             polled.fail(down.error, tried=False)
         except MeterError as error:
@@ -228,14 +237,15 @@ class LineOwner:
         now_s, before = self._world.uptime(), polled.answers
         if polled.breaker.is_open:
             self._share.answered()
+        was_there = polled.counters.state == "ok"
         gap = polled.succeed(taken, now_s - polled.asked_s)
         if polled.unintroduced:
             polled.unintroduced = False
             steps = introduced(self._wire, polled.meter, polled.counters, self._memory)
-            self._errands.add(Errand(polled.meter.id, polled.counters, steps, 0.0, now_s + PATIENCE_S))
+            self._errands.add(Errand(polled.meter.id, "identity", polled.counters, steps, 0.0, now_s + PATIENCE_S))
             steps = likened(self._wire, polled.meter, polled.counters)
-            self._errands.add(Errand(polled.meter.id, polled.counters, steps, 0.0, now_s + PATIENCE_S))
-        if gap is not None:
+            self._errands.add(Errand(polled.meter.id, "model", polled.counters, steps, 0.0, now_s + PATIENCE_S))
+        if gap is not None and not was_there:  # what the line had no time for, it has no time to fetch
             self._fetch_past(polled, gap, before)
 
     def _fetch_past(self, polled: Polled, gap: Gap, before: Sequence[Answer]) -> None:
@@ -245,9 +255,16 @@ class LineOwner:
             stand(polled.meter, polled.answers),
         )
         if end is not None:
-            missing = hole(gap, begin, end)
-            steps = filled(self._wire, self._sink, self._gaps, polled.meter, polled.counters, missing)
-            self._errands.add(Errand(polled.meter.id, polled.counters, steps, float(gap.start)))
+            polled.holes.append(hole(gap, begin, end))
+            self._errands.add(Errand(polled.meter.id, "past", polled.counters, self._past(polled), float(gap.start)))
+
+    async def _past(self, polled: Polled) -> AsyncIterator[float]:
+        """Fetch what lies in the holes of a meter, one after another."""
+        while polled.holes:
+            missing = polled.holes.popleft()
+            async for rest_s in filled(self._wire, self._sink, self._gaps, polled.meter, polled.counters, missing):
+                yield rest_s
+            yield 0.0
 
     def _fail(self, polled: Polled, error: MeterError) -> None:
         now_s = self._world.uptime()
@@ -267,7 +284,8 @@ class LineOwner:
                 if not polled.stuck and polled.is_stuck(under_way):
                     polled.stuck = True
                     self._mark(polled, MeterSilent(_STUCK if under_way else _LINE_STUCK))
-            self._note_use()
+            self.counters.note_use(self._world.uptime())
+            self.counters.cycle_s = sum(polled.took_s for polled in self._polled)
 
     def _mark(self, polled: Polled, error: MeterError) -> None:
         polled.fall_silent(error)
@@ -275,16 +293,6 @@ class LineOwner:
             points = tuple(polled.meter.points)
             answer = refused(points, self._world.now_ms(), self._world.uptime(), error)
             self._sink.take(polled.meter, [answer])
-
-    def _note_use(self) -> None:
-        now_s, counters = self._world.uptime(), self.counters
-        if self._busy and now_s - self._busy[-1][0] < LOOK_S:
-            return
-        self._busy.append((now_s, counters.busy_s))
-        (then_s, busy_s) = self._busy[0]
-        if now_s > then_s:
-            counters.utilisation = min(1.0, (counters.busy_s - busy_s) / (now_s - then_s))
-        counters.cycle_s = sum(polled.took_s for polled in self._polled)
 
 
 _LINE_STUCK = Text("线路被另一块表占住，读不到", "the line is held up by another meter")

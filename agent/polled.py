@@ -1,9 +1,11 @@
 """One meter on its line's schedule: its slots, its breaker, and the account of what came of them."""
 
 import logging
+from collections import deque
 from collections.abc import Callable, Sequence
 
 from agent.answer import Answer, DriverFault
+from agent.backfill import Hole
 from agent.breaker import FAILURES, Breaker
 from agent.counters import MeterCounters
 from agent.gaps import GapBook
@@ -18,6 +20,7 @@ log = logging.getLogger(__name__)
 
 STUCK_AFTER = 2.5
 """Intervals without an end of a slot, or as many times what a slot took before, after which a meter counts as stuck."""
+_HOLES = 100
 LINE_STUCK_S = 40.0
 """Longer than any driver may take for one read: after it the meters that wait for the line count as silent too."""
 
@@ -45,6 +48,8 @@ class Polled:
         """Whether it is to be found out which edition of its model it is, before anything of it is taken."""
         self.unintroduced = True
         """Whether it is to be asked which device it is."""
+        self.holes: deque[Hole] = deque(maxlen=_HOLES)
+        """Gaps that are still to be filled."""
         self.stuck = False
         self._world = world
         self._gaps = gaps

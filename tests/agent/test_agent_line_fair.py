@@ -2,7 +2,7 @@
 
 import asyncio
 import struct
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
@@ -139,3 +139,62 @@ def test_meters_that_answer_one_request_in_three_cost_the_others_little(owner_of
     owner = owner_of(meter, units(32, "10 s"))
     run(owner, 1800.0)
     assert min(share(owner, *(f"m{unit}" for unit in range(13, 33)))) >= 0.9
+
+
+def test_a_slow_history_does_not_keep_a_line_busy(owner_of: Any, run: Any, fakes: Any) -> None:
+    """The slots that it costs are no gap to be filled."""
+    asked = histories = 0
+
+    def meter(frame: bytes) -> list[tuple[float, bytes]]:
+        nonlocal asked
+        asked += 1
+        return [] if 10 < asked < 13 else [(0.02, fakes.modbus_reply(frame))]
+
+    async def slow(*_: object) -> AsyncIterator[Any]:
+        nonlocal histories
+        histories += 1
+        await asyncio.sleep(3.0)
+        return
+        yield
+
+    owner = owner_of(meter, units(1, "2 s"))
+    owner._wire.history = slow
+    run(owner, 600.0)
+    assert histories == 1, "of the silence"
+    assert min(share(owner, "m1")) > 0.97
+
+
+def test_errands_of_a_line_that_is_never_idle_do_not_pile_up(owner_of: Any, run: Any, fakes: Any) -> None:
+    asked = 0
+
+    def meter(frame: bytes) -> list[tuple[float, bytes]]:
+        nonlocal asked
+        asked += 1
+        return [] if asked % 11 == 0 else [(0.15, fakes.modbus_reply(frame))]
+
+    owner = owner_of(meter, units(12, "1 s"))
+    run(owner, 600.0)
+    assert len(owner._errands) <= 3 * 12, "each kind once a meter"
+    assert all(polled.counters.unlike is None and not polled.unintroduced for polled in owner._polled)
+
+
+def test_a_slot_that_never_ends_is_given_up_and_counted(owner_of: Any, run: Any, fakes: Any) -> None:
+    asked = 0
+    owner = owner_of(lambda frame: [(0.01, fakes.modbus_reply(frame))], units(2, "1 s"))
+    falls_silent = owner._wire._port._fall_silent
+
+    async def hangs(channel: Any) -> None:
+        nonlocal asked
+        asked += 1
+        if asked == 20:
+            await asyncio.get_running_loop().create_future()
+        await falls_silent(channel)
+
+    owner._wire._port._fall_silent = hangs
+    run(owner, 1000.5)
+    for meter in ("m1", "m2"):
+        counters = owner.meters[meter]
+        assert counters.state == "ok"
+        assert counters.expected == counters.read + counters.missed.total() == 1000
+        assert 295 < counters.missed.total() < 310
+    assert sum(gap.missed for gap in owner._gaps.due(0.0)) == sum(m.missed.total() for m in owner.meters.values())

@@ -173,11 +173,13 @@ def _text(value: Value) -> str:
 
 
 def _compare(meter: Meter, counters: MeterCounters, memory: Memory, told: dict[str, str]) -> None:
-    """Notice another serial number than at the last contact."""
+    """Notice another serial number than at the last contact: what the other one refused says nothing of this one."""
     known = memory.of(meter)
     before, now = known.identity.get("serial", ""), told.get("serial", "")
     if before and now and before != now:
         counters.replaced = (before, now)
+        known.forbidden.clear()
+        known.unanswered = 0
         log.warning("meter %s had serial number %s, now %s: replaced?", meter.id, before, now)
     if known.identity != told:
         known.identity = known.identity | told

@@ -24,10 +24,12 @@ class Forbidden(msgspec.Struct):
     why: str
     at: int
     """When it last refused, Unix ms."""
+    tries: int = 0
+    """How often it refused since it is forbidden."""
 
 
 class Remembered(msgspec.Struct):
-    """Of one meter. What it refuses holds for these points of this profile at this address only."""
+    """Of one meter. What it refuses holds for these points of this profile at this address of this line only."""
 
     asked: str = ""
     forbidden: dict[str, Forbidden] = {}
@@ -65,10 +67,10 @@ class Memory:
 
 
 def fingerprint(meter: Meter) -> str:
-    """Return what changes when the meter's address, profile or points do."""
+    """Return what changes when the meter's line, address, profile or points do."""
     points: dict[str, Any] = {name: place.model_dump(mode="json") for name, place in meter.plan.points.items()}
     profile = meter.plan.profile
-    told = [meter.plan.address, profile.vendor, profile.model, profile.limits, profile.defaults, points]
+    told = [meter.line, meter.plan.address, profile.vendor, profile.model, profile.limits, profile.defaults, points]
     return hashlib.sha256(json.dumps(told, default=str, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
+from agent.contact import _compare
+from agent.counters import MeterCounters
 from agent.gaps import GapBook
 from agent.line import LineOwner
-from agent.memory import Memory
+from agent.memory import Memory, fingerprint
 from agent.refusals import AGAIN_MS
 from agent.wiring import Wiring
 from metering.reading import Quality
@@ -102,7 +104,7 @@ def test_f24_it_is_not_asked_for_again_and_shown_and_logged_once(poll: Any, capl
     assert sum("refuses" in record.message for record in caplog.records) == 1
 
 
-def test_f24_it_is_remembered_over_a_restart_and_tried_again_after_a_day(
+def test_f24_it_is_remembered_over_a_restart_and_tried_again_after_a_while(
     poll: Any, world: Any, tmp_path: Path, caplog: Any
 ) -> None:
     poll(Meter({10}), 3.5)
@@ -110,7 +112,7 @@ def test_f24_it_is_remembered_over_a_restart_and_tried_again_after_a_day(
     owner, _ = poll(again, 3.5)
     assert not [1 for address, count in again.reads if 10 in range(address, address + count)]
     assert "p5" in owner.meters["m1"].forbidden
-    world.wall_offset_ms += AGAIN_MS
+    world.wall_offset_ms += AGAIN_MS[0]
     mended = Meter(set())
     caplog.set_level("INFO")
     owner, _ = poll(mended, 5.5)
@@ -118,6 +120,39 @@ def test_f24_it_is_remembered_over_a_restart_and_tried_again_after_a_day(
     assert any("readable again" in record.message for record in caplog.records)
     assert mended.reads[-1] == (0, 24), "read whole again"
     assert json.loads((tmp_path / "meters.json").read_text())["m1"]["forbidden"] == {}
+
+
+def test_a_place_that_stays_refused_is_tried_ever_more_rarely(poll: Any) -> None:
+    meter = Meter({10})
+    poll(meter, 3000.0)
+    tried = sum(10 in range(address, address + count) for address, count in meter.reads[30:])
+    assert tried == 2, "after one minute and after ten more"
+
+
+def test_what_had_been_readable_is_not_forbidden_by_a_passing_refusal(poll: Any, world: Any) -> None:
+    class Passing(Meter):
+        def __call__(self, frame: bytes) -> list[tuple[float, bytes]]:
+            self.lacking = {10} if 20 < world.uptime() < 80 else set()
+            return super().__call__(frame)
+
+    owner, sink = poll(Passing(set()), 200.0)
+    assert owner.meters["m1"].forbidden == {}
+    assert len([1 for _, point, value, _ in sink.values if point == "p5" and value is not None]) in range(138, 142)
+
+
+def test_what_another_meter_refused_says_nothing_of_the_one_in_its_place(
+    poll: Any, wired: Wired, tmp_path: Path
+) -> None:
+    poll(Meter({10}), 3.5)
+    [meter] = wired('a: {driver: modbus, tcp: "meter:502"}', "m1: {line: a, profile: twelve.yaml}").meters
+    memory = Memory(tmp_path / "meters.json")
+    known = memory.of(meter)
+    assert known.forbidden
+    for serial in ("1", "2"):
+        _compare(meter, MeterCounters(), memory, {"serial": serial})
+    assert memory.of(meter).forbidden == {}
+    [moved] = wired('b: {driver: modbus, tcp: "meter:502"}', "m1: {line: b, profile: twelve.yaml}").meters
+    assert fingerprint(moved) != fingerprint(meter), "another line, another meter"
 
 
 def test_what_is_forbidden_is_forgotten_when_the_points_change(poll: Any, tmp_path: Path) -> None:

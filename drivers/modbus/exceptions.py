@@ -29,9 +29,10 @@ _UNKNOWN = (Text("标准中没有定义", "not defined by the standard"),
             Text("查仪表手册", "see the maker's manual"))  # fmt: skip
 
 
-def refused(code: int) -> MeterRefused:
-    """Return the error for an exception code: its name and the next step."""
+def refused(code: int, next_step: Text | None = None) -> MeterRefused:
+    """Return the error for an exception code: its name and the next step, which is the table's where none is given."""
     name, step = EXCEPTIONS.get(code, _UNKNOWN)
+    step = next_step or step
     return MeterRefused(
         Text(f"异常码 {code}（{name.zh}），{step.zh}", f"exception {code} ({name.en}): {step.en}"), code
     )

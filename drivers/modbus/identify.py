@@ -14,6 +14,7 @@ from drivers.modbus.exceptions import refused
 from drivers.modbus.wrap import LONGEST_SAID, Wrapping, bad
 from metering.errors import MeterRefused
 from metering.reading import Quality
+from metering.text import Text
 
 BASIC, REGULAR = 1, 2
 _FUNCTION, _KIND = 0x2B, 0x0E
@@ -22,6 +23,9 @@ _HEAD = 7
 _NAMES = {"maker": (0,), "model": (5, 4, 1), "firmware": (2,)}
 """Which objects say it, the best first: vendor name; model name, product name, product code; revision."""
 _MOST_REPLIES = 16
+_NO_IDENTIFICATION = Text(
+    "仪表没有标识（43/14），不影响读数", "it has no identification (43/14), which readings do not need"
+)
 
 
 class Identify:
@@ -65,7 +69,7 @@ class Identify:
         said = self._wrap.said(reply)
         self._check(said)
         if said[0] & 0x80 and len(said) == 2:
-            return self._less(refused(said[1]))
+            return self._less(refused(said[1], _NO_IDENTIFICATION if said[1] == 1 else None))
         if _length(said) != len(said):
             raise bad("标识应答的长度不符", "an identification whose length is not what its objects need")
         before = max(self._objects, default=-1)

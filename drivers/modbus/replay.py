@@ -72,13 +72,19 @@ def _packed(bits: list[int]) -> bytes:
 def _from_reply(wanted: list[Wanted], reply: bytes, address: int, profile: Profile) -> list[Value]:
     if len(reply) < 5:
         raise BadFrame(Text(f"只有 {len(reply)} 字节", f"only {len(reply)} bytes"))
-    fc = reply[1] & 0x7F
-    end = address + (8 * reply[2] if fc <= 2 else reply[2] // 2)
+    fc, size = reply[1] & 0x7F, reply[2]
+    if not 1 <= fc <= 4:
+        raise BadFrame(Text(f"功能码 {fc} 不是读数据（1 到 4）", f"function {fc} is no read (1 to 4)"))
+    if not reply[1] & 0x80 and not 0 < size <= _MOST_DATA:
+        raise BadFrame(Text(f"数据 {size} 字节（应为 1 到 {_MOST_DATA}）", f"{size} data bytes (1 to {_MOST_DATA})"))
+    end = address + (8 * size if fc <= 2 else size // 2)
     held = [each for each in wanted if each.fc == fc and all(address <= a and b <= end for a, b in each.ranges)]
     block = Block(fc, ((address, end - address),), tuple(held), profile.limits)
     return list(Read(block, reply[0], Rtu).decode(reply))
 
 
+_MOST_DATA = 250
+"""Bytes of 125 registers (Modbus application protocol V1.1b3, section 6.3)."""
 _NO_VECTOR = Text("不是向量（registers 或 reply 加 address）：{vector}",
                   "no vector (registers, or reply with address): {vector}")  # fmt: skip
 _NO_VARIANT = Text("没有型式 {name!r}，现有：{known}", "no variant {name!r}; there are {known}")

@@ -87,12 +87,9 @@ class Target:
                 return self.measure.judged(
                     nearest(EXACT.multiply(Decimal(number), self.scale)), None, quality, source_ms, why
                 )
-            value = self.measure.value(number, None, quality, source_ms)
-            return (
-                value
-                if value.value is not None
-                else Value(value.point, None, value.quality, None, source_ms, why="NaN")
-            )
+            if number in self.measure.sentinels:
+                return Value(self.measure.point, None, Quality.BAD, source_ms=source_ms, why=f"{number:g} means none")
+            return self.measure.value(number, None, quality, source_ms)
         text = None if self.counts else text_of(variant)
         if text is not None:
             return Value(self.measure.point, None, quality, source_ms=source_ms, text=text)
@@ -133,7 +130,7 @@ _NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 def _data_of(given: Any) -> ua.DataValue:
     """A number of a settings file arrives as it is written there, as text."""
     if isinstance(given, str) and _NUMBER.fullmatch(given):
-        given = float(given)
+        given = nearest(Decimal(given))
     kinds = {
         bool: ua.VariantType.Boolean,
         int: ua.VariantType.Int64,

@@ -396,3 +396,30 @@ def test_the_words_of_a_date_are_not_exchanged_but_those_of_seconds_are() -> Non
 @pytest.mark.parametrize("sent", ["534F43FF", "534F4300", "534F4320", "534F00FF"])
 def test_what_fills_a_text_up_is_no_part_of_it(sent: str) -> None:
     assert text_in(bytes.fromhex(sent), "ABCD", type="str4").text == ("SO" if sent == "534F00FF" else "SOC")
+
+
+def rtu(frame: bytes) -> str:
+    crc = 0xFFFF
+    for byte in frame:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0xA001 if crc & 1 else 0)
+    return (frame + crc.to_bytes(2, "little")).hex(" ")
+
+
+@pytest.mark.parametrize(
+    ("frame", "said"),
+    [
+        ("01 2B 0E 01 01", "function 43 is no read"),
+        ("01 05 00 00 FF 00", "function 5 is no read"),
+        ("01 06 00 00 00 01", "function 6 is no read"),
+        ("01 03 00", "0 data bytes"),
+        ("01 03 FC" + " 00" * 252, "252 data bytes"),
+        ("01 83 02", "illegal data address"),
+        ("01 03 03 00 00 00", "no vector|data bytes"),
+    ],
+)
+def test_a_captured_reply_that_holds_no_registers_is_refused_by_name(frame: str, said: str) -> None:
+    profile = profile_of({"address": 0, "type": "u16"})
+    with pytest.raises(MeteringError, match=said):
+        MODBUS.replay(profile, {"reply": rtu(bytes.fromhex(frame)), "address": 0})

@@ -154,3 +154,10 @@ def test_every_line_can_ask(where: dict[str, object]) -> None:
     assert len(request.request()) == request.request_bytes
     assert request.halves() == ()
     assert request.points == ("maker", "model", "firmware")
+
+
+def test_a_device_without_identification_is_not_told_to_change_its_profile() -> None:
+    """Exception 1 of a read means another function code; of 43/14, that there is none."""
+    ask = identify()
+    with pytest.raises(MeterRefused, match="readings do not need"):
+        ask.decode(reply(ask.request(), bytes([0xAB, 1])))

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import struct
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -269,3 +270,19 @@ def test_f31_a_chunk_larger_than_we_take_ends_the_connection() -> None:
     protocol.data_received(b"MSGF" + (2**31).to_bytes(4, "little") + bytes(MAX_CHUNK))
     assert wire.closed
     assert protocol.receive_buffer is None
+
+
+def test_a_whole_number_of_a_vector_keeps_its_digits() -> None:
+    flow = load_profile("generic/opcua-flow")
+    (name, point) = next(iter(flow.points.items()))
+    plain = flow.model_copy(update={"points": {name: point.model_copy(update={"scale": Decimal(1), "valid": None})}})
+    (value,) = driver("opcua").replay(plain, {"values": {str(point.address): "9007199254740993"}})
+    assert value.value == 9007199254740993
+
+
+def test_a_number_that_means_none_says_so() -> None:
+    flow = load_profile("generic/opcua-flow")
+    (name, point) = next(iter(flow.points.items()))
+    marked = flow.model_copy(update={"points": {name: point.model_copy(update={"sentinels": [-9999]})}})
+    (value,) = driver("opcua").replay(marked, {"values": {str(point.address): -9999}})
+    assert (value.value, value.why) == (None, "-9999 means none")

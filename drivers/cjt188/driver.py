@@ -11,6 +11,7 @@ from drivers.cjt188.settings import Cjt188Line, Cjt188Meter
 from drivers.cjt188.table import CLOCK, STATUS, Field, factors, fields_of
 from drivers.contract import MeterPlan, Request, Value
 from drivers.measure import Measure, measure, number_fault, sentinel_numbers
+from drivers.refusal import refuse_point
 from metering.errors import MeteringError
 from metering.profile import Place, Profile, ProfilePoint
 from metering.quantity import EXACT, unit
@@ -83,9 +84,7 @@ class Cjt188Driver:
         wrong = self.fault(point, meter.profile)
         if wrong is None and point.address not in fields:
             wrong = Text(f"此类型仪表没有数据 {point.address}", f"a meter of its type has no {point.address}")
-        if wrong is not None:
-            raise MeteringError(Text("{meter}/{point}：{wrong}", "{meter}/{point}: {wrong}"),
-                                meter=meter.meter, point=name, wrong=wrong)  # fmt: skip
+        refuse_point(meter, name, wrong)
         field = str(point.address)
         return Item(name, field, _measures(name, point, fields[field]), point.bits)
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from drivers.contract import ExchangeLine, ReplyTimeS
+from drivers.refusal import quoted
 from metering.fields import FieldError, Strict
 from metering.text import Text
 
@@ -16,13 +17,6 @@ class Cjt188Line(ExchangeLine):
     baud: int = Field(default=2400, ge=300, le=4_000_000)
     frame: Literal["8N1", "8E1", "8O1", "8N2", "7E1"] = "8E1"
     timeout: ReplyTimeS = 2.0
-
-
-def _quoted(value: Any) -> Any:
-    if isinstance(value, int) and not isinstance(value, bool):
-        raise FieldError(Text('表号要加引号，否则前导零会丢失：number: "{value:010d}"',
-                              'quote the number, or leading zeros are lost: number: "{value:010d}"'), value=value)  # fmt: skip
-    return value
 
 
 def _fourteen(value: str) -> str:
@@ -49,7 +43,7 @@ def _type(value: Any) -> Any:
 class Cjt188Meter(Strict):
     """Which meter on the line, and what its maker does differently. A profile gives the latter under `meter:`."""
 
-    number: Annotated[str, BeforeValidator(_quoted), AfterValidator(_fourteen)]
+    number: Annotated[str, quoted("number", 10), AfterValidator(_fourteen)]
     """The number on its plate in quotes, 10 digits at most; where the maker has a code of 4, it stands before them. `A`
     stands for any digit: fourteen of them for the only meter on a line."""
     type: Annotated[str | None, BeforeValidator(_type)] = None

@@ -15,6 +15,7 @@ from drivers.dlt645.read import AddressRead, BlockRead, DataRead, Exchange, Item
 from drivers.dlt645.settings import Dlt645Line, Dlt645Meter
 from drivers.dlt645.table import Layout, block_of, layout
 from drivers.measure import measure, number_fault, sentinel_numbers
+from drivers.refusal import refuse_point
 from metering.errors import MeteringError, UnknownUnit
 from metering.profile import Place, Profile, ProfilePoint
 from metering.quantity import EXACT, convert, unit
@@ -91,9 +92,7 @@ class Dlt645Driver:
         if wrong is None and len(str(point.address)) != 2 * edition.di_size:
             wrong = Text(f"数据标识 {point.address} 不属于 {edition.year} 版",
                          f"DI {point.address} is not of the edition of {edition.year}")  # fmt: skip
-        if wrong is not None:
-            raise MeteringError(Text("{meter}/{point}：{wrong}", "{meter}/{point}: {wrong}"),
-                                meter=meter.meter, point=name, wrong=wrong)  # fmt: skip
+        refuse_point(meter, name, wrong)
         return _item(name, point)
 
     def identify(self, line: BaseModel, meter: MeterPlan) -> Sequence[Request]:

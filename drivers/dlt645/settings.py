@@ -1,12 +1,13 @@
 """What a DL/T 645 line and a meter on it are told in `agent.yaml`."""
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, Field
 
 from drivers.contract import ExchangeLine
+from drivers.refusal import quoted
 from metering.fields import FieldError, Strict
 from metering.text import Text
 
@@ -20,13 +21,6 @@ class Dlt645Line(ExchangeLine):
     frame: Literal["8N1", "8E1", "8O1", "8N2", "7E1"] = "8E1"
     edition: Year = 2007
     """Edition of the standard its meters speak, where neither they nor their profile say."""
-
-
-def _text(value: Any) -> Any:
-    if isinstance(value, int) and not isinstance(value, bool):
-        raise FieldError(Text('表号要加引号，否则前导零会丢失：number: "{value:012d}"',
-                              'quote the number, or leading zeros are lost: number: "{value:012d}"'), value=value)  # fmt: skip
-    return value
 
 
 def _twelve(value: str) -> str:
@@ -49,7 +43,7 @@ def _zone(value: str) -> str:
     return value
 
 
-MeterNumber = Annotated[str, BeforeValidator(_text), AfterValidator(_twelve)]
+MeterNumber = Annotated[str, quoted("number", 12), AfterValidator(_twelve)]
 
 
 class Dlt645Meter(Strict):

@@ -13,6 +13,7 @@ from drivers.modbus.read import read_of
 from drivers.modbus.replay import replay
 from drivers.modbus.settings import ModbusLine, ModbusMeter
 from drivers.modbus.wrap import Ascii, Mbap, Rtu, Wrapping
+from drivers.refusal import refuse_points
 from metering.errors import MeteringError
 from metering.profile import Place, Profile
 from metering.text import Text
@@ -48,11 +49,7 @@ class ModbusDriver:
         Raises:
             MeteringError: a point has a `fault`, or the unit number is not one of this line.
         """
-        for name, point in meter.points.items():
-            wrong = fault(point, meter.profile)
-            if wrong is not None:
-                raise MeteringError(Text("{meter}/{point}：{wrong}", "{meter}/{point}: {wrong}"),
-                                    meter=meter.meter, point=name, wrong=wrong)  # fmt: skip
+        refuse_points(meter, fault)
         unit, wrapping = _way(line, meter)
         return [read_of(block, unit, wrapping) for block in shared_blocks(meter.points, meter.profile)]
 

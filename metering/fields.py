@@ -114,7 +114,20 @@ def _day(value: Any) -> date:
                          value=value) from error  # fmt: skip
 
 
+def _point_id(value: str) -> str:
+    if not _POINT_ID.fullmatch(value):
+        raise FieldError(
+            Text("测点 {value} 要由小写字母、数字和 _ . - 组成，例如 {near}",
+                 "the point {value} should be lower-case letters, digits and _ . -, such as {near}"),
+            value=value, near=re.sub("[^a-z0-9]+", "_", value.lower()).strip("_")[:63] or "energy_import",
+        )  # fmt: skip
+    return value
+
+
+_POINT_ID = re.compile(r"[a-z0-9][a-z0-9_.-]{0,62}")
 Id = Annotated[str, AfterValidator(_id)]
+PointId = Annotated[str, AfterValidator(_point_id)]
+"""The name of a point of a meter, as it stands behind the slash in `gas-main/volume`."""
 DurationS = Annotated[float, BeforeValidator(seconds)]
 """A duration in a file, seconds in the code."""
 ByteSize = Annotated[int, BeforeValidator(byte_size)]

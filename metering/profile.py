@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from metering.fields import FieldError, Number, Strict, UnitName
+from metering.fields import FieldError, Number, PointId, Strict, UnitName
 from metering.text import Text
 
 Kind = Literal["electricity", "gas", "fuel", "heat", "steam", "water", "production"]
@@ -187,7 +187,7 @@ class Profile(Strict):
     """Defaults for what the driver is told of the meter beside its address, such as a maker's quirks."""
     defaults: PointDefaults = PointDefaults()
     limits: Limits = Limits()
-    points: dict[str, ProfilePoint]
+    points: dict[PointId, ProfilePoint]
     side: Literal["primary", "secondary"] | None = None
     """The side of the current and voltage transformers its registers count at; None: it has none."""
     identity: dict[str, Place] = {}

@@ -21,6 +21,7 @@ from settings.document import Document, read
 from settings.faults import dotted, nearest
 from settings.profiles import profile_path
 from settings.syntax import Keys
+from tanbiao.profile_doubts import register_doubts, unproved_counters
 from tanbiao.profile_near_miss import near_miss, number, shown
 
 ROLLOVER_UNKNOWN = "rollover"
@@ -94,6 +95,12 @@ class Checked:
     @property
     def good(self) -> bool:
         return all(vector.good for vector in self.vectors)
+
+    @property
+    def unread(self) -> list[str]:
+        """The points that stand in no vector."""
+        read = {name for vector in self.profile.vectors for name in vector["expect"]}
+        return [name for name in self.profile.points if name not in read]
 
 
 def check(name: str) -> Checked:
@@ -212,9 +219,10 @@ def _warnings(document: Document, profile: Profile) -> Iterator[SettingsError]:
     for variant in profile.variants:
         if variant not in {edition for edition, _ in covered}:
             yield document.fault(("variants", variant), _NO_VECTOR_OF, None, name=variant)
-    counters = [name for name, point in profile.points.items() if point.role == "counter"]
-    if counters and not {name for _, name in covered} & set(counters):
-        yield document.fault(("vectors",), _NO_COUNTER_COVERED, None, name=counters[0])
+    for name in unproved_counters(profile):
+        yield document.fault(("points", name), _IN_NO_VECTOR, None, name=name)
+    for name, doubt in register_doubts(profile):
+        yield document.fault(("points", name), doubt, None)
 
 
 def _of_point(document: Document, keys: Keys, point: ProfilePoint, profile: Profile) -> Iterator[SettingsError]:
@@ -262,7 +270,10 @@ _NO_POINT = Text("没有测点 {name}", "there is no point {name}")
 _NO_VECTOR_OF = Text(
     "型式 {name} 没有自己的向量（variant: {name}）", "no vector reads the variant {name} (variant: {name})"
 )
-_NO_COUNTER_COVERED = Text("没有一条向量核对累计量，例如 {name}", "no vector checks a counter, such as {name}")
+_IN_NO_VECTOR = Text(
+    "{name} 不在任何向量里，也没有同样写法（类型、字序、倍率）的测点在",
+    "{name} stands in no vector, nor does another point of its type, order and scale",
+)
 _RESETTABLE = Text(
     "{name} 可清零却作累计量：清零会被当作待判的减小；有不可清零的总量时请用它",
     "{name} can be reset and is a counter: a reset shows as a fall to judge; where the meter has a total, take that",

@@ -242,6 +242,8 @@ def _print(name: str, found: "Checked", *, whole: bool) -> None:
     for number, vector in enumerate(found.vectors, 1):
         if whole or not vector.good:
             _print_vector(number, vector)
+    if whole and found.unread:
+        print(say("不在任何向量里：{points}", "in no vector: {points}", points=", ".join(found.unread)))
 
 
 def _print_vector(number: int, vector: "Replayed") -> None:
@@ -286,6 +288,7 @@ def _conclude(checked: Iterable["Checked"]) -> None:
 def _answer(name: str, found: "Checked") -> dict[str, Any]:
     return {
         "id": name, "good": found.good, "warnings": [tell(warning) for warning in found.warnings],
+        "unread": found.unread,
         "vectors": [
             {
                 "place": vector.place, "variant": vector.variant, "good": vector.good,

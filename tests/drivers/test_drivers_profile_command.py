@@ -12,6 +12,7 @@ from ruamel.yaml import YAML
 from typer.testing import CliRunner
 
 from settings.profiles import list_profiles, load_profile, profile_path
+from tanbiao.profile_check import check
 from tanbiao.profile_cli import app, matches
 from tanbiao.profile_schema import profile_schema
 
@@ -85,6 +86,7 @@ def test_f25_a_slip_that_a_vector_shows_is_named(
         ("type: u32", "type: uint32", ":9:3:", "u32"),
         ("unit: kWh", "unit: kwhh", ":9:", "kWh"),
         ("role: gauge", "rolle: gauge", ":10:", "role"),
+        ("  power: ", "  Active-Power: ", ":10:", "active_power"),
         ("points:\n", "point:\n", ":8:1:", "points"),
         ("role: counter", "role: count", ":9:", "counter"),
         ("expect: {energy_import", "expect: {energy_inport", ":13:", "energy_import"),
@@ -115,12 +117,43 @@ def test_a_fault_has_its_place_and_what_was_meant(
         ("unit: kWh, role: counter", "unit: kW, role: counter", "kW"),
         ("unit: kW, role: gauge", "unit: kWh, role: gauge", "counter"),
         ("digits: 6", "resolution: ulp", "ulp"),
+        ("address: 0x0102", "address: 0x0101", "power overlaps energy_import"),
+        ("address: 0x0102, unit: kW", 'address: 40259, doc: "40259 total power", unit: kW', "manual's number (40259)"),
+        ("expect: {energy_import: 9999.99, ", "expect: {", "energy_import stands in no vector"),
     ],
 )
 def test_what_is_doubtful_is_a_warning(run: Callable[..., Any], old: str, new: str, said: str) -> None:
-    code, answer = run(old, new)
-    assert code == 0
+    _, answer = run(old, new)
+    assert answer["faults"] == []
     assert any(said in warning for warning in answer["profiles"][0]["warnings"])
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("digits: 6", "digits: 6, bits: [0, 15]"),
+        ("points:\n", "points:\n  energy_too: {address: 0x0100, type: u32, unit: kWh, role: gauge}\n"),
+    ],
+)
+def test_points_may_share_a_register_whole_or_bit_by_bit(run: Callable[..., Any], old: str, new: str) -> None:
+    _, answer = run(old, new)
+    assert not [warning for warning in answer["profiles"][0]["warnings"] if "overlaps" in warning]
+
+
+def test_an_address_on_the_wire_like_a_manuals_number_is_no_doubt_where_the_source_says_so(
+    run: Callable[..., Any],
+) -> None:
+    _, answer = run(
+        "address: 0x0102, unit: kW, role: gauge}\n", 'address: 40259, doc: "40259", unit: kW, role: gauge}\n'
+    )
+    assert len(answer["profiles"][0]["warnings"]) == 1
+    for name in list_profiles():
+        assert not any(re.search("manual's number|overlaps|no vector", str(doubt)) for doubt in check(name).warnings)
+
+
+def test_what_stands_in_no_vector_is_told(run: Callable[..., Any]) -> None:
+    _, answer = run("expect: {energy_import: 9999.99, power: 123.456}", "expect: {energy_import: 9999.99}")
+    assert answer["profiles"][0]["unread"] == ["power"]
 
 
 def test_a_rollover_nobody_documents_is_said_and_warned_of_no_more(run: Callable[..., Any]) -> None:

@@ -25,7 +25,7 @@ from agent.line import LineOwner
 from agent.memory import Memory
 from agent.outbox import Outbox, open_outbox
 from agent.publish import Publisher
-from agent.start import Former, begin_gaps, first_events, former_run
+from agent.start import Doubt, Former, begin_gaps, first_events, former_run
 from agent.status import Reporter, will
 from agent.tally import announcement
 from agent.wiring import Meter, Wiring, wire
@@ -126,6 +126,7 @@ class _Agent:
         self._lines: list[LineOwner] = []
         self._meters: Sequence[Meter] = ()
         self._since_ms = 0
+        self._doubt: Doubt | None = None
         self._reporter: Reporter
 
     @classmethod
@@ -165,7 +166,9 @@ class _Agent:
         now_ms = self._since_ms = self._world.now_ms()
         for meter in self._meters:
             self._gaps.follow(meter.id, Grid(meter.interval_ms, meter.phase_ms))
-        begin_gaps(former, clean, self._world.boot_id, wiring.meters, self._gaps, now_ms, self._world.uptime())
+        begin_gaps(former, clean, self._world.boot_id, config, wiring.meters, self._gaps, now_ms, self._world.uptime())
+        if self._world.clock_state() == "unsynced":
+            self._doubt = Doubt(former, clean, self._world.boot_id, self._meters, self._offset_ms())
         self._collector.tell(first_events(former, clean, now_ms, config, text))
         self._announce(now_ms)
         return former
@@ -218,11 +221,24 @@ class _Agent:
         turns = -1
         while True:
             await self._world.sleep(LONGEST_GATHER_S)
+            self._look_at_clock()
             self._collector.tell(self._gaps.due(self._world.uptime()))
             self._resting.set()
             before, turns = turns, sum(owner.turns for owner in self._lines)
             if watchdog is not None and turns != before:
                 watchdog.progress()
+
+    def _offset_ms(self) -> int:
+        return self._world.now_ms() - round(self._world.uptime() * 1000)
+
+    def _look_at_clock(self) -> None:
+        if self._doubt is None:
+            return
+        read_ms = {meter: one.last_good_ms for owner in self._lines for meter, one in owner.meters.items()}
+        synced = self._world.clock_state() != "unsynced"
+        self._collector.tell(self._doubt.look(self._offset_ms(), synced, read_ms))
+        if self._doubt.over:
+            self._doubt = None
 
     async def _store(self) -> None:
         """Put what was collected into the outbox, and offer it to the publisher.

@@ -230,6 +230,27 @@ def test_the_end_of_a_gap_is_stored_with_the_reading_that_ended_it(story: Story,
     assert end in [batch.t0 + at for at in batch.t]
 
 
+@pytest.mark.parametrize("behind_ms", [1_700_000_000_000, 3_590_000], ids=["at 1970", "saved at the stop"])
+def test_a_stop_is_as_long_as_the_clock_says_once_it_is_set(story: Story, in_virtual_time: Any, behind_ms: int) -> None:
+    async def set_clock() -> None:
+        story.world.wall_offset_ms += behind_ms
+        story.world.clock = "synced"
+        await asyncio.sleep(5)
+
+    in_virtual_time(story.run(10.5))
+    last = story.times()[-1]
+    story.world.boot_id, story.world.clock = "boot-2", "unsynced"
+    story.world.elapsed_s += 3600.0
+    story.world.wall_offset_ms -= behind_ms
+    in_virtual_time(story.run(10.5, set_clock))
+    gaps = [gap for gap in story.events(Gap) if gap.end is not None and gap.cause in ("stopped", "power_loss")]
+    whole = max(gaps, key=lambda gap: gap.missed)
+    assert whole.end - last > 3_600_000
+    assert whole.missed * 1000 == whole.end - whole.start
+    before = max(at for at in story.times() if at < whole.start)
+    assert whole.start == before + 1000
+
+
 def test_a_second_agent_is_refused(story: Story, in_virtual_time: Any, fakes: Any) -> None:
     async def second() -> None:
         with pytest.raises(StoreBusy, match=str(os.getpid())):

@@ -1,6 +1,7 @@
 """What a run tells of the one before it."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,7 +14,8 @@ from agent.outbox import open_outbox
 from agent.start import Former, begin_gaps, first_events, former_run
 from agent.wiring import Wiring
 from drivers.contract import Value
-from metering.wire import ConfigChanged, Event, Gap, Restart
+from metering.reading import Quality
+from metering.wire import Batch, ConfigChanged, Event, Gap, Restart
 
 T = 1_763_884_800_000
 
@@ -43,7 +45,7 @@ async def gap_after(
     book = GapBook()
     async with open_outbox(outbox_settings, world) as outbox:
         former = await former_run(outbox, {"m1": 1000})
-    begin_gaps(former, clean, boot, wired().meters, book, now_ms, 0.0)
+    begin_gaps(former, clean, boot, "c0", wired().meters, book, now_ms, 0.0)
     book.read("m1", now_ms + 500)
     return former, book.due(0.0)
 
@@ -112,3 +114,56 @@ def test_the_first_batch_tells_of_the_restart_and_of_a_changed_configuration() -
         Restart(at=T, stopped=T - 1, clean=False),
         ConfigChanged(at=T, sha256="new", text="text"),
     ]
+
+
+def stored(meter: str, at_ms: int, x: float | None = 1.0, q: int = 0, events: list[Event] | None = None) -> Batch:
+    return Batch(
+        site="demo", agent="workshop-1", stream="", seq=0, prev="", boot="boot-1", up=0, clock="synced", config="c0",
+        points=[(f"{meter}/energy", "kWh")], t0=at_ms, t=[0], p=[0], x=[x], q=[q], events=events or [],
+    )  # fmt: skip
+
+
+@pytest.fixture
+def gaps_of(world: Any, wired: Callable[..., Wiring], outbox_settings: Any) -> Callable[..., Any]:
+    """Return the open gaps of m1 (1 s) and slow (1 min) after a crash, by the batches in the outbox."""
+
+    async def gaps(batches: list[Batch], now_ms: int, config: str = "c0") -> list[tuple[str, int, str, int]]:
+        meters = """m1: {line: a, profile: profile.yaml, interval: 1 s, unit: 1}
+        slow: {line: a, profile: profile.yaml, interval: 1 min, unit: 2}"""
+        wiring = wired('a: {driver: modbus, tcp: "meter:502"}', meters)
+        meters_of = [replace(meter, phase_ms=0) for meter in wiring.meters]
+        book = GapBook()
+        async with open_outbox(outbox_settings, world) as outbox:
+            for batch in batches:
+                await outbox.put([batch])
+            former = await former_run(outbox, {meter.id: meter.interval_ms for meter in meters_of})
+        begin_gaps(former, False, "boot-1", config, meters_of, book, now_ms, 0.0)
+        return [(gap.meter, gap.start - T, gap.cause, gap.missed) for gap in book.still_open()]
+
+    return gaps
+
+
+async def test_a_gap_last_told_long_before_the_kill_counts_every_slot(gaps_of: Any) -> None:
+    told = Gap(meter="m1", start=T + 1000, cause="timeout", missed=60)
+    batches = [stored("m1", T), stored("slow", T + 60_000, events=[told]), stored("slow", T + 110_000)]
+    assert ("m1", 1000, "timeout", 120) in await gaps_of(batches, T + 120_000)
+
+
+async def test_marks_of_a_meter_that_was_stuck_are_no_readings(gaps_of: Any) -> None:
+    batches = [stored("m1", T), stored("slow", T), stored("m1", T + 40_000, None, int(Quality.TIMEOUT))]
+    assert await gaps_of(batches, T + 50_000) == [("m1", 1000, "crashed", 50)]
+
+
+async def test_a_meter_behind_too_many_batches_of_another_has_a_gap_from_the_oldest_that_was_looked_at(
+    gaps_of: Any,
+) -> None:
+    batches = [stored("slow", T), *(stored("m1", T + 60_000 + 400 * n) for n in range(1, 801))]
+    found = {meter: (start, missed) for meter, start, _, missed in await gaps_of(batches, T + 3_600_000)}
+    assert found["slow"][0] in range(60_000, 240_001, 60_000)
+    assert found["slow"][1] == (3_600_000 - found["slow"][0]) // 60_000 + 1
+    other = {meter for meter, *_ in await gaps_of([], T + 3_600_000, config="another")}
+    assert other == {"m1"}, "it may be new"
+
+
+async def test_a_last_reading_by_a_clock_at_its_zero_makes_no_gap_of_decades(gaps_of: Any) -> None:
+    assert await gaps_of([stored("m1", 20_000), stored("slow", 20_000)], T) == []

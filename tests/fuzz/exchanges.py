@@ -159,12 +159,20 @@ def told(values: Sequence[Value]) -> set[Told]:
     return {(point, what) for point, what in said if what is not None}
 
 
+UNCHECKED = frozenset({"maker", "ident"})
+"""Addresses in the identification message of IEC 62056-21, which has no check character."""
+
+
 def replayed(meter: Meter, vector: Mapping[str, Any]) -> set[Told]:
-    """Return what a vector's bytes say; nothing where they are refused."""
+    """Return what a vector's bytes say, as far as a checksum covers it; nothing where they are refused."""
+    identity = meter.profile.identity
     try:
-        return told(_checked(meter.driver.replay(meter.profile, vector)))
+        found = told(_checked(meter.driver.replay(meter.profile, vector)))
     except MeteringError:
         return set()
+    if meter.driver.name != "iec62056":
+        return found
+    return {(point, what) for point, what in found if point not in identity or identity[point].address not in UNCHECKED}
 
 
 # -- replies that are right before they are mangled

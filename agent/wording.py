@@ -149,7 +149,7 @@ _BROKER_STEPS = {
 def _line_health(name: str, line: Mapping[str, Any]) -> Text:
     used = f"{line.get('utilisation', 0):.0%}"
     cycle, opened, overruns = f"{line.get('cycle_s', 0):.2f} s", line.get("opened", 0), line.get("overruns", 0)
-    why = told(line.get("problem") or "")
+    why = told(line.get("said") or line.get("problem") or "")
     problem = Text(f"：{why.zh}", f": {why.en}") if why.en else why
     anew = line.get("resubscribed", 0)
     again = Text(f"，订阅重建 {anew} 次", f", {anew} subscriptions built anew") if anew else Text("", "")
@@ -255,7 +255,7 @@ def _meter(name: str, meter: Mapping[str, Any]) -> Text:
     missed = sum(meter["missed"].values())
     counts = f"{meter['read']}/{meter['expected']}"
     if meter["state"] == "silent":
-        since, why = clock(meter["since"]), told(meter["detail"])
+        since, why = clock(meter["since"]), told(meter.get("said") or meter["detail"])
         return Text(
             f"  {name} 自 {since} 起没有读数：{why.zh}（{counts}，缺 {missed}）",
             f"  {name} silent since {since}: {why.en} ({counts} read, {missed} missed)",

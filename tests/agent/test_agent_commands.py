@@ -185,7 +185,7 @@ async def test_status_names_points_without_a_value_as_a_problem(
 
 def test_status_speaks_the_language_asked_for_and_says_when_the_backlog_is_through() -> None:
     why = {"zh": "1 秒内没有应答", "en": "nothing came within 1 s"}
-    lost = MeterCounters(expected=9, silent_since_ms=1).report() | {"detail": why}
+    lost = MeterCounters(expected=9, silent_since_ms=1).report() | {"detail": why["en"], "said": why}
     lacks = MeterCounters(expected=9, last_good_ms=1).report() | {
         "no_value": {"count": 1, "points": {"power": why}}, "forbidden": {"phase": why}
     }  # fmt: skip

@@ -122,7 +122,16 @@ class Polled:
         self.answers = answers
         self.took_s = took_s
         self.breaker.succeeded()
-        return self._gaps.read(self.meter.id, self.due.slot_ms)
+        return self._gaps.read(self.meter.id, self._slot_of(answers[0].measured_ms))
+
+    def _slot_of(self, measured_ms: int) -> int:
+        """Return the slot that a reading counts for; where it came too late for its own, those up to it were missed."""
+        slot_ms = max(self.due.slot_ms, self.grid.at(self.grid.counts_for(measured_ms)))
+        past, now_s = self.grid.between(self.due.slot_ms, slot_ms), self._world.uptime()
+        if past:
+            cause = "overrun" if (now_s - self.due.at_s) * 4 >= self.interval_s * 3 else "clock"
+            self._gaps.missed(self.meter.id, self.due.slot_ms, cause, now_s, past)
+        return slot_ms
 
     def fail(self, error: MeterError, tried: bool) -> None:
         """Note a failed slot. `tried` is False where the line itself was down: no fault of the meter's."""

@@ -39,9 +39,8 @@ class MeterCounters:
     """Of those, first replies that the second did not confirm."""
     last_good_ms: int | None = None
     silent_since_ms: int | None = None
-    cause: str = ""
-    """Why it is silent, in a word; `detail` says it in a sentence."""
-    detail: str = ""
+    error: MeterError | None = None
+    """Why it is silent."""
     no_value: dict[str, str] = field(default_factory=dict)
     """Points that had no value when last asked for, and why."""
     forbidden: dict[str, str] = field(default_factory=dict)
@@ -63,6 +62,16 @@ class MeterCounters:
         self.failures[error.cause] += 1
         if isinstance(error, MeterRefused):
             self.exceptions[error.code] += 1
+
+    @property
+    def cause(self) -> str:
+        """Why it is silent, in a word."""
+        return self.error.cause if self.error is not None else ""
+
+    @property
+    def detail(self) -> str:
+        """Why it is silent, in a sentence."""
+        return str(self.error) if self.error is not None else ""
 
     @property
     def state(self) -> str:
@@ -91,7 +100,12 @@ class MeterCounters:
             named = dict(islice(self.no_value.items(), _NAMED))
             found["no_value"] = {"count": len(self.no_value), "points": named}
         if self.silent_since_ms is not None:
-            found |= {"since": self.silent_since_ms, "cause": self.cause, "detail": self.detail}
+            found |= {
+                "since": self.silent_since_ms,
+                "cause": self.cause,
+                "detail": self.detail,
+                "said": _said(self.error),
+            }
         return found | self._findings()
 
     def _findings(self) -> dict[str, Any]:
@@ -129,9 +143,15 @@ class LineCounters:
     """Share of the last minute or so that a request was under way, 0 to 1."""
     resubscribed: int = 0
     """How often what a server tells by itself went quiet and was set up anew."""
-    problem: str = ""
+    error: MeterError | None = None
+    """Why it is closed, or was lost."""
     looks: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=_LOOKS))
     """Uptime and `busy_s` then."""
+
+    @property
+    def problem(self) -> str:
+        """Why it is closed, or was lost, in a sentence."""
+        return str(self.error) if self.error is not None else ""
 
     def note_use(self, now_s: float) -> None:
         """Note how busy the line is, once a second."""
@@ -149,4 +169,9 @@ class LineCounters:
             "dead_s": round(self.dead_s, 3), "overruns": self.overruns, "cycle_s": round(self.cycle_s, 3),
             "utilisation": round(self.utilisation, 4), "resubscribed": self.resubscribed,
         }  # fmt: skip
-        return found | ({"problem": self.problem} if self.problem else {})
+        return found | ({"problem": self.problem, "said": _said(self.error)} if self.error is not None else {})
+
+
+def _said(error: MeterError | None) -> dict[str, str]:
+    """Return a sentence in both languages."""
+    return {} if error is None else {"zh": error.say("zh"), "en": error.say("en")}

@@ -143,7 +143,7 @@ class Polled:
     def fall_silent(self, error: MeterError) -> None:
         counters = self.counters
         was_silent = counters.silent_since_ms is not None
-        counters.cause, counters.detail = error.cause, str(error)
+        counters.error = error
         if not was_silent:
             counters.silent_since_ms = self.due.slot_ms
             self.undecided = bool(self.whole.variants)  # it may be exchanged meanwhile
@@ -163,5 +163,5 @@ class Polled:
         log.info("meter %s %s", self.meter.id, "answers" if since_ms is None else "is back")
         if since_ms is not None and self.due.slot_ms - since_ms >= FAILURES * self.grid.interval_ms:
             self.unintroduced = True
-        counters.silent_since_ms, counters.cause, counters.detail = None, "", ""
+        counters.silent_since_ms = counters.error = None
         self._changed()

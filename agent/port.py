@@ -203,7 +203,7 @@ class Port:
         self._failures = 0
         self._counters.open = True
         self._counters.opened += 1
-        self._counters.problem = ""
+        self._counters.error = None
         return channel
 
     async def _channel_of(self, line: ExchangeLine) -> Channel:
@@ -222,7 +222,7 @@ class Port:
         self._failures += 1
         self._problem = error
         self._reopen_at_s = self._world.uptime() + wait_s
-        self._counters.problem = str(error)
+        self._counters.error = error
 
     async def recover(self, error: MeterError) -> None:
         """Bring the line to where a next request can be sent, after `error`."""
@@ -266,7 +266,7 @@ class Port:
 
     async def lose(self, error: MeterError) -> None:
         if isinstance(error, MeterUnreachable):
-            self._counters.problem = str(error)
+            self._counters.error = error
         await self.close()
 
     async def close(self) -> None:

@@ -92,7 +92,7 @@ class SessionWire:
         except (MeterError, TimeoutError) as caught:
             error = caught if isinstance(caught, MeterError) else MeterSilent(_HANGS)
             if not isinstance(error, MeterRefused):
-                self.counters.problem = str(error)
+                self.counters.error = error
                 await self.close()
             return refused(points, measured_ms, sent_s, error)
         finally:
@@ -113,14 +113,14 @@ class SessionWire:
             self._failures += 1
             self._problem = error
             self._reopen_at_s = self._world.uptime() + wait_s
-            self.counters.problem = str(error)
+            self.counters.error = error
             raise LineDown(error) from caught
         self._stack, self._session = stack, session
         self._resubscribed = self.counters.resubscribed
         self._failures = 0
         self.counters.open = True
         self.counters.opened += 1
-        self.counters.problem = ""
+        self.counters.error = None
         return session
 
     async def close(self) -> None:

@@ -198,3 +198,10 @@ def test_a_slot_that_never_ends_is_given_up_and_counted(owner_of: Any, run: Any,
         assert counters.expected == counters.read + counters.missed.total() == 1000
         assert 295 < counters.missed.total() < 310
     assert sum(gap.missed for gap in owner._gaps.due(0.0)) == sum(m.missed.total() for m in owner.meters.values())
+
+
+def test_why_a_meter_is_silent_is_said_in_both_languages(owner_of: Any, run: Any) -> None:
+    owner = owner_of(lambda frame: [], units(1, "2 s"))
+    run(owner, 5.0)
+    said = owner.meters["m1"].report()["said"]
+    assert said == {"zh": "没有应答：1 秒内没有应答", "en": "no reply: nothing came within 1 s"}

@@ -7,6 +7,7 @@ import pytest
 
 from agent.counters import LineCounters, MeterCounters
 from agent.shorten import payload
+from metering.errors import MeterSilent
 from metering.wire import MAX_SENT, AgentStatus, decode_as, unpack
 
 
@@ -17,7 +18,7 @@ def meter(dice: random.Random, silent: bool) -> dict[str, Any]:
     counters.identity = {"serial": str(dice.randrange(10**9)), "maker": "Eastron", "model": "SDM630"}
     counters.round_trips_ms.extend(dice.random() * 100 for _ in range(64))
     if silent:
-        counters.silent_since_ms, counters.cause, counters.detail = 1_763_884_800_000, "timeout", "nothing came"
+        counters.silent_since_ms, counters.error = 1_763_884_800_000, MeterSilent("nothing came")
     return counters.report() | {"line": "a"}
 
 

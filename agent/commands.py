@@ -155,7 +155,8 @@ def _said(meter: Meter, answer: Answer, value: Value) -> Text:
         if why in ("BadNodeIdUnknown", "BadNodeIdInvalid"):
             return Text(f"没有值：服务器没有节点 {point.address}（{why}）：检查节点号",
                         f"no value: the server has no node {point.address} ({why}): check the node id")  # fmt: skip
-        return Text(f"没有值：{why}", f"no value: {why}")
+        zh = answer.error.say("zh") if answer.error is not None else value.why or value.quality.text.zh
+        return Text(f"没有值：{zh}", f"no value: {why}")
     said = f"{repr(value.value).removesuffix('.0')} {meter.points[value.point].unit}"
     return Text(f"{said}  {value.quality.text.zh}", f"{said}  {value.quality.text.en}")
 

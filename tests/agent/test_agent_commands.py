@@ -15,6 +15,7 @@ from agent.outbox import open_outbox
 from agent.wording import fold, health, lines
 from link import control
 from metering.errors import NotRunning, SettingsFaults, StoreBusy
+from metering.reading import Quality
 from metering.text import Text
 
 AgentFile = Callable[..., Path]
@@ -156,7 +157,7 @@ def test_a_dry_run_shows_all_digits_the_offset_and_why_there_is_no_value(
     assert "m1/energy 16777215 kWh  good" in energy
     assert re.match(r"20\d\d-\d\d-\d\d \d\d:\d\d:\d\d[+-]\d\d:\d\d m1/energy ", energy)
     assert "m1/power no value: bad" in power
-    assert "没有值" in shown[1].zh
+    assert f"没有值：{Quality.BAD.text.zh}" in shown[1].zh
 
 
 async def test_status_names_points_without_a_value_as_a_problem(

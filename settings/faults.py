@@ -194,9 +194,11 @@ def _example(path: Keys, model: type[BaseModel], values: dict[str, object]) -> T
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """Return the known word most like `word`, or the empty string."""
+    """Return the known word most like `word`, or the empty string; one of the same letters (`E81`, `8E1`) before all."""
     folded = {name.lower().replace("_", "-"): name for name in known}
-    close = difflib.get_close_matches(word.lower().replace("_", "-"), folded, n=1, cutoff=0.6)
+    given = word.lower().replace("_", "-")
+    same = [name for name in folded if sorted(name) == sorted(given)]
+    close = difflib.get_close_matches(given, same or folded, n=1, cutoff=0.6 if not same else 0)
     return folded[close[0]] if close else ""
 
 

@@ -4,6 +4,7 @@ Faults make a profile unusable (a type its driver does not know, a vector that n
 values than it promises is told apart: there the profile is read well and says something untrue; a near miss that fits is named.
 """
 
+import string
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -180,12 +181,37 @@ def _vectors(document: Document, profile: Profile) -> Iterator[SettingsError]:
             yield document.fault(("vectors", index, "variant"), _NO_VARIANT, None, name=vector.variant,
                                  known=", ".join(profile.variants))  # fmt: skip
             continue
+        yield from _hexadecimal(document, ("vectors", index), vector)
+        if profile.protocol == "modbus" and vector.reply is not None and vector.address is None:
+            yield document.fault(("vectors", index), _NO_ADDRESS)
         resolved = profile.variant(vector.variant) if vector.variant else profile
         points = {**resolved.identity, **resolved.points}
         for name in set(given["expect"]) - set(points):
             near = nearest(str(name), list(points))
             yield document.fault(("vectors", index, "expect", name), _NO_POINT, _DID_YOU_MEAN if near else None,
                                  name=name, near=near)  # fmt: skip
+
+
+def _hexadecimal(document: Document, here: Keys, vector: Vector) -> Iterator[SettingsError]:
+    """Say which run of registers, or which reply, is no bytes."""
+    for start, text in (vector.registers or {}).items():
+        if (wrong := _no_bytes(text, 4, _HALF_A_REGISTER)) is not None:
+            at = f"0x{start:04X}" if isinstance(start, int) else start
+            yield document.fault((*here, "registers", start), wrong, None, at=at, text=text)
+    single = isinstance(vector.reply, str)
+    for place, text in enumerate([vector.reply] if isinstance(vector.reply, str) else vector.reply or []):
+        if (wrong := _no_bytes(text, 2, _HALF_A_BYTE)) is not None:
+            yield document.fault(
+                (*here, "reply") if single else (*here, "reply", place), wrong, None, at="reply", text=text
+            )
+
+
+def _no_bytes(text: str, digits_each: int, broken: Text) -> Text | None:
+    digits = "".join(text.split())
+    if strange := sorted(set(digits) - set(string.hexdigits)):
+        return Text(f"{{at}}：{{text!r}} 里的 {strange[0]!r} 不是十六进制数字",
+                    f"{{at}}: {strange[0]!r} in {{text!r}} is no hexadecimal digit")  # fmt: skip
+    return broken if len(digits) % digits_each or any(len(group) % 2 for group in text.split()) else None
 
 
 def _replay(document: Document, profile: Profile, reader: Driver, index: int) -> Replayed:
@@ -265,6 +291,17 @@ _NO_VARIANT = Text("没有型式 {name}，现有：{known}", "there is no varian
 _ONE_FORM = Text(
     "写一种字节：registers、reply、reply_text 或 values",
     "give the bytes in one form: registers, reply, reply_text or values",
+)
+_HALF_A_REGISTER = Text(
+    "{at}：{text!r} 不是整数个寄存器（每个 4 位十六进制数字）",
+    "{at}: {text!r} is not a whole number of registers (4 hexadecimal digits each)",
+)
+_HALF_A_BYTE = Text(
+    "{at}：{text!r} 不是整数个字节（每个 2 位十六进制数字）",
+    "{at}: {text!r} is not a whole number of bytes (2 hexadecimal digits each)",
+)
+_NO_ADDRESS = Text(
+    "reply 旁要写 address：当时请求的第一个寄存器", "beside reply stands address: the first register that was asked for"
 )
 _NO_POINT = Text("没有测点 {name}", "there is no point {name}")
 _NO_VECTOR_OF = Text(

@@ -1,6 +1,7 @@
 """What is wrong with a place in a profile, in words for the profile's author."""
 
 import difflib
+import re
 from collections.abc import Iterator
 
 from drivers.measure import number_fault
@@ -55,7 +56,9 @@ def _unknown_type(type_name: str) -> Text:
     if not type_name:
         return Text("没有写 type，默认值里也没有", "there is no type, and none among the defaults")
     names = ", ".join((*TYPES[:-1], "strN"))
-    near = _ELSEWHERE.get(type_name.lower()) or difflib.get_close_matches(type_name, TYPES, n=1)
+    text = re.fullmatch(r"(?:string|char|ascii|text)[\[(_ ]?(\d+)[\])]?", type_name.lower())
+    own = [f"str{text[1]}"] if text else _ELSEWHERE.get(type_name.lower())
+    near = own or difflib.get_close_matches(type_name, TYPES, n=1)
     zh, en = (f"。是否指 {near[0]}？", f". Did you mean {near[0]}?") if near else ("", "")
     return Text(f"没有类型 {type_name!r}，现有：{names}{zh}", f"no type {type_name!r}; there are {names}{en}")
 

@@ -113,7 +113,7 @@ class _House:
         if line.serial:
             path = self._memory.path.parent / "lines" / name
             serial = SerialLine(path, self._bus(name, line), line.pace, line.bits, self._group, _gap_s(line),
-                                self._fault(name))  # fmt: skip
+                                self._fault(name), constant=line.protocol != "iec62056")  # fmt: skip
             return {"serial": str(await stack.enter_async_context(serial.serve()))}
         port = await self._listen(name, line, stack)
         if line.protocol == "opcua":

@@ -1,6 +1,7 @@
 """Ask the running simulators for a fault: line-JSON on the Unix socket `plant.sock` in their data folder.
 
-    {"fault": "burst", "meter": "gas-main", "for": 60, "factor": 3}      begins now; `for` and `delay` in seconds or "2 min"
+    {"fault": "burst", "meter": "gas-main", "for": 60, "factor": 3}      begins now; `for` and `delay` in seconds or "2 min";
+                                                                         without `for` it lasts 60 s; reset and rollover take none
     {"clear": "gas-main"} or {"clear": null}                             ends the faults of replies and lines, of one meter or all
     {"read": "gas-main"}                                                 what its points show now
     {"status": true}                                                     faults under way
@@ -20,6 +21,7 @@ from pydantic import ValidationError
 
 from metering.errors import LineBusy
 from metering.fields import FieldError
+from settings.faults import faults_of
 from settings.plant import PlantFault
 from simulators.faults import Faults
 from simulators.meters import Meter
@@ -66,7 +68,8 @@ class Control:
                 return _no("a command is a JSON object")
             return self._do(asked)
         except ValidationError as error:
-            return _no("; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()))
+            faults = faults_of(error, PlantFault, asked)
+            return _no("; ".join(fault.problem.say("en", **fault.values).removeprefix(": ") for fault in faults))
         except FieldError as error:
             return _no(error.say("en"))
         except ValueError:

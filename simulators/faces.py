@@ -189,6 +189,8 @@ def _gauge(name: str, place: ProfilePoint, main: tuple[str, ProfilePoint] | None
         beside = _beside_power(own, per_hour)
         if beside is not None:
             return Follows(beside / (3 if _PHASE.search(name) and own.dimensions != _plain("A").dimensions else 1))
+    if "difference" in name and own.dimensions == _plain("K").dimensions:
+        return Band(21.0, 21.0)  # of supply and return
     for like, middle, swing in USUAL_GAUGES:
         if _plain(like).dimensions == own.dimensions:
             return _band(_middle(name, like, middle), swing, _plain(like), own)
@@ -218,6 +220,12 @@ USUAL_GAUGES: tuple[tuple[str, float, float], ...] = (
 """A gauge whose unit is like one of these: its middle and its swing."""
 
 
+_WELL_AT_ZERO = ("valve", "battery_low", "alarm", "fault", "error")
+"""What shows 0 where a meter is well: an open valve, a full battery."""
+_STEADY = (0.0, 1.0, 62.0, 41.0)
+"""Middles without a swing; supply less return is the difference."""
+
+
 def _middle(name: str, like: str, middle: float) -> float:
     if like == "V" and _LINE_VOLTAGE.search(name):
         return middle * 3**0.5
@@ -225,13 +233,15 @@ def _middle(name: str, like: str, middle: float) -> float:
         return 62.0
     if like == "C" and "return" in name:
         return 41.0
+    if like == "1" and any(word in name for word in _WELL_AT_ZERO):
+        return 0.0
     if like == "1" and not any(word in name for word in ("factor", "pf", "cos")):
         return 1.0
     return middle
 
 
 def _band(middle: float, swing: float, of: Unit, own: Unit) -> Band:
-    if middle == 1.0:
+    if middle in _STEADY:
         swing = 0.0
     try:
         low, high = (float(convert(Decimal(repr(middle + way * swing)), of, own)) for way in (-1, 1))

@@ -5,7 +5,8 @@ Promises
       arrives before its own last bit would have; the last one within a fifth of a millisecond of it on average.
     * The line is one: replies leave one after another, a late one between others.
     * Bytes nobody reads are lost, as on a wire.
-    * A client that has set another speed than the line's hears only garbage where the stations change theirs (IEC 62056-21).
+    * Whoever has set another speed than the line's is heard as garbage, and hears only garbage. A pty has no parity and no
+      stop bits: that a client has set others is not noticed.
 """
 
 import asyncio
@@ -80,11 +81,6 @@ class Pace:
     def byte_s(self) -> float:
         return self._bits / self.baud
 
-    @property
-    def changed(self) -> bool:
-        """Whether the stations speak at another speed than at first."""
-        return self.baud != self._first
-
     async def request(self, timer: Timer, request: bytes, heard: float) -> tuple[Heard | None, float]:
         """Let a request pass; return the reply, and the time from which on it may leave."""
         end = heard + len(request) * self.byte_s
@@ -144,8 +140,12 @@ class SerialLine:
         group: asyncio.TaskGroup,
         gap_s: float = 0.0,
         fault: Callable[[], FaultKind | None] = _never,
+        constant: bool = True,
     ) -> None:
-        """`fault` says what is wrong with the whole line: `vanish` or `permission`."""
+        """`fault` says what is wrong with the whole line: `vanish` or `permission`. Where the speed is not `constant`, a
+        client may have changed its own before a request is heard, so only what it hears depends on it.
+        """
+        self._constant = constant
         self._path = path
         self._pace = Pace(bus, baud, bits, gap_s)
         self._group = group
@@ -176,6 +176,7 @@ class SerialLine:
         self._master, self._slave = os.openpty()
         try:
             tty.setraw(self._slave)
+            self._set_speed()
             os.set_blocking(self._master, False)
             _link(self._path, os.ttyname(self._slave))
         except BaseException:
@@ -220,7 +221,8 @@ class SerialLine:
         if not self._received:
             self._heard_at = asyncio.get_running_loop().time()
         with contextlib.suppress(BlockingIOError):
-            self._received += os.read(self._master, MOST)
+            part = os.read(self._master, MOST)
+            self._received += _garbage(part) if self._constant and self._is_unlike else part
         self._heard.set()
 
     async def _listen(self) -> None:
@@ -251,8 +253,8 @@ class SerialLine:
     def _put(self, part: bytes) -> None:
         if self._master < 0:
             return
-        if self._pace.changed and self._speed() not in (None, self._pace.baud):
-            part = bytes(byte ^ 0x55 for byte in part)
+        if self._is_unlike:
+            part = _garbage(part)
         try:
             os.write(self._master, part)
         except BlockingIOError:
@@ -261,9 +263,22 @@ class SerialLine:
             if error.errno not in (errno.EIO, errno.EBADF):
                 raise
 
-    def _speed(self) -> int | None:
-        """Return the speed the client has set; None where it is none of ours."""
-        return _SPEEDS.get(termios.tcgetattr(self._slave)[5])
+    @property
+    def _is_unlike(self) -> bool:
+        """Whether the client has set another speed than the line's."""
+        theirs = _SPEEDS.get(termios.tcgetattr(self._slave)[5])
+        return theirs is not None and self._pace.baud in _SPEEDS.values() and theirs != self._pace.baud
+
+    def _set_speed(self) -> None:
+        """Begin at the line's own speed, for clients that set none."""
+        attributes = termios.tcgetattr(self._slave)
+        attributes[4] = attributes[5] = getattr(termios, f"B{self._pace.baud}", attributes[5])
+        termios.tcsetattr(self._slave, termios.TCSANOW, attributes)
+
+
+def _garbage(part: bytes) -> bytes:
+    """Return what bytes look like at another speed."""
+    return bytes(byte ^ 0x55 for byte in part)
 
 
 def _link(path: Path, target: str) -> None:

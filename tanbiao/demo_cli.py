@@ -83,15 +83,24 @@ async def _tell_where(settings: "PlantSettings", data: Path) -> None:
         print(f"{name}: {settings.lines[name].protocol}, {', '.join(line.values())}")
         for meter, of in settings.meters.items():
             if of.line == name:
-                print(f"  {meter}: {_who(of)}")
+                print(f"  {meter}: {_who(of, settings.lines[name].protocol)}")
     print(say("Ctrl-C 停止", "Ctrl-C stops"), flush=True)
 
 
-def _who(meter: "PlantMeter") -> str:
+def _who(meter: "PlantMeter", protocol: str) -> str:
     """Return what a simulated meter is, and its address."""
     edition = f" ({meter.variant})" if meter.variant else ""
-    address = f"number {meter.number}" if meter.number else f"unit {meter.unit}"
-    return f"{meter.profile or meter.model}{edition}, {address}"
+    address = f", number {meter.number}" if meter.number else _unit(meter, protocol)
+    return f"{meter.profile or meter.model}{edition}{address}"
+
+
+def _unit(meter: "PlantMeter", protocol: str) -> str:
+    """Return a meter's address by its unit: nothing where the protocol has none."""
+    if protocol.startswith("modbus"):
+        return f", unit {meter.unit}"
+    return (
+        f", primary {meter.unit}" if protocol == "mbus" else "" if protocol == "opcua" else f", number {meter.digits}"
+    )
 
 
 def _listening(data: Path) -> dict[str, dict[str, str]]:

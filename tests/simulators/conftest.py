@@ -99,7 +99,8 @@ def _exactly(connection: socket.socket, size: int) -> bytes:
 
 
 def _pty(path: str, request: bytes, expected: int, wait_s: float) -> bytes:
-    with serial.Serial(path, 9600, timeout=wait_s, exclusive=True) as port:
+    baud = 2400 if path.endswith("dlt-1") else 9600
+    with serial.Serial(path, baud, timeout=wait_s, exclusive=True) as port:
         port.write(request)
         return bytes(port.read(expected))
 

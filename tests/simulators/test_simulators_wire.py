@@ -204,7 +204,7 @@ async def test_f26_a_reply_does_not_end(running: Any) -> None:
 async def test_f27_a_port_vanishes_and_comes_back_as_another(
     simulated: Simulated, plant_of: Callable[..., PlantSettings]
 ) -> None:
-    async with simulated(plant_of("protocol: modbus-rtu, baud: 115200")) as plant:
+    async with simulated(plant_of("protocol: modbus-rtu, baud: 9600")) as plant:
         path = Path(plant.lines["l"]["serial"])
         held = os.open(path, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
         await plant.ask(fault="vanish", meter="m", **{"for": 0.3})
@@ -405,3 +405,20 @@ async def test_a_serial_line_keeps_its_time(simulated: Simulated, plant_of: Call
         took = await asyncio.to_thread(times, plant.lines["l"]["serial"])
     assert took[0] >= ideal_s
     assert took[len(took) // 4] < ideal_s + 0.002
+
+
+async def test_who_speaks_at_another_speed_than_a_serial_line_is_not_understood(
+    simulated: Simulated, plant_of: Callable[..., PlantSettings]
+) -> None:
+    frame = bytes.fromhex(RTU_F)[:-2]
+    frame += crc(frame).to_bytes(2, "little")
+    async with simulated(plant_of("protocol: modbus-rtu, baud: 9600")) as plant:
+        path = plant.lines["l"]["serial"]
+
+        def ask(baud: int) -> bytes:
+            with serial.Serial(path, baud, timeout=0.3) as port:
+                port.write(frame)
+                return bytes(port.read(9))
+
+        assert await asyncio.to_thread(ask, 19200) == b""
+        assert len(await asyncio.to_thread(ask, 9600)) == 9

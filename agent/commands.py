@@ -1,7 +1,7 @@
 """What `tanbiao agent …` does. Each command returns data for scripts and a text for people; printing is the caller's."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,9 @@ from agent.forecast import forecasts
 from agent.gaps import GapBook
 from agent.line import LineOwner
 from agent.trust import notes
-from agent.wiring import Meter, line_faults, wire
+from agent.wiring import Line, Meter, line_faults, wire
 from agent.wording import clock, health, line_plan, lines, resettable, too_slow
-from drivers.contract import Value
+from drivers.contract import ExchangeLine, Value
 from link import control
 from link.notify import Systemd, Watchdog
 from link.world import World
@@ -61,7 +61,26 @@ def check(path: Path, environ: Mapping[str, str]) -> Outcome:
     told = data | {
         "too_slow": [one.line for one in slow], "losing": {one.line: one.losing() for one in slow}, "resettable": unsafe
     }  # fmt: skip
-    return Outcome(told, lines([fine, *map(too_slow, slow), *map(resettable, unsafe), *notes(wiring.lines)]), not slow)
+    return Outcome(
+        told,
+        lines([fine, *map(too_slow, slow), *map(resettable, unsafe), *_odd_speeds(wiring.lines), *notes(wiring.lines)]),
+        not slow,
+    )
+
+
+_SPEEDS = (300, 600, 1200, 1800, 2400, 4800, 9600, 14400, 19200, 28800, 38400, 57600, 76800, 115200, 128000, 187500,
+           230400, 250000, 256000, 460800, 500000, 576000, 921600, 1000000, 1500000, 2000000, 3000000, 4000000)  # fmt: skip
+"""Of meters and adapters; another one is most likely a slip of the hand."""
+
+
+def _odd_speeds(lines: Iterable[Line]) -> Iterator[Text]:
+    for line in lines:
+        settings = line.settings
+        if isinstance(settings, ExchangeLine) and settings.serial is not None and settings.baud not in _SPEEDS:
+            baud = settings.baud
+            near = min(_SPEEDS, key=lambda speed: abs(speed - baud))
+            yield Text(f"  警告：{line.id} 的波特率 {baud} 不常见：是不是 {near}？",
+                       f"  warning: {line.id}: baud {baud} is no usual speed; did you mean {near}?")  # fmt: skip
 
 
 def _loaded(path: Path, environ: Mapping[str, str]) -> tuple[AgentSettings, Document]:

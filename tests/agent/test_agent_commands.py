@@ -50,6 +50,12 @@ def test_check_tells_what_is_wrong_with_meters_and_with_lines_in_one_go(agent_fi
     assert "Did you mean profile?" in said
 
 
+def test_check_warns_of_a_speed_that_is_most_likely_a_slip(agent_file: AgentFile) -> None:
+    outcome = commands.check(agent_file("a: {driver: modbus, serial: /dev/ttyUSB0, baud: 9660}"), {})
+    assert "warning: a: baud 9660 is no usual speed; did you mean 9600?" in outcome.text.say("en")
+    assert "是不是 9600？" in outcome.text.say("zh")
+
+
 def test_check_warns_of_a_counter_that_can_be_reset(agent_file: AgentFile) -> None:
     path = agent_file()
     profile = path.parent / "profile.yaml"

@@ -117,7 +117,7 @@ class _Wirer:
         """Return a meter's profile, or the edition of it that is given."""
         if meter.profile not in self._profiles:
             self._profiles[meter.profile] = load_profile(meter.profile)
-        profile = self._profiles[meter.profile]
+        profile = meter.ordered(self._profiles[meter.profile])
         return profile.variant(meter.variant) if meter.variant is not None else profile
 
     def _driver(self, line: str) -> Driver | None:

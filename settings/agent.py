@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
 from metering.errors import SettingsError, SettingsFaults
 from metering.fields import ByteSize, DurationS, Id, Number, OrEmpty, Strict, UnitName
-from metering.profile import Bilingual, Profile, ProfilePoint, Role
+from metering.profile import Bilingual, Order, Profile, ProfilePoint, Role
 from metering.text import Text
 from settings.document import Document, read
 from settings.faults import nearest
@@ -52,6 +52,10 @@ class PointOverride(Strict):
     unit: UnitName | None = None
     role: Role | None = None
     type: str | None = None
+    fc: Literal[1, 2, 3, 4] | None = None
+    """Modbus: the function code that reads it."""
+    order: Order | None = None
+    """Modbus: which byte of it comes when."""
     scale: Number | None = None
     digits: int | None = Field(default=None, ge=1, le=15)
     modulus: Number | None = None
@@ -74,6 +78,8 @@ class MeterSection(Strict):
     """Seconds between two readings, aligned to the wall clock."""
     variant: str | None = None
     """Which edition of the model it is; None: found out by its probes at first contact, where the model has any."""
+    order: Order | None = None
+    """Modbus: the order of bytes set in this meter, where it is not the profile's default."""
     points: list[str] | dict[str, PointOverride | None] | None = None
     """The points to take, with what differs from the profile; None: all of the profile."""
 
@@ -81,6 +87,12 @@ class MeterSection(Strict):
     def address(self) -> dict[str, Any]:
         """What the driver's `meter_model` checks."""
         return dict(self.model_extra or {})
+
+    def ordered(self, profile: Profile) -> Profile:
+        """Return the profile with this meter's order of bytes in place of its default."""
+        if self.order is None:
+            return profile
+        return profile.model_copy(update={"defaults": profile.defaults.model_copy(update={"order": self.order})})
 
     def of(self, profile: Profile) -> dict[str, ProfilePoint]:
         """Return the points to read, by name: those that the profile, or its edition given here, has."""
@@ -181,6 +193,8 @@ def _meter_faults(settings: AgentSettings, document: Document, name: str, profil
             ("meters", name, "profile"), _OTHER_PROTOCOL, _SAME_PROTOCOL,
             profile=meter.profile, protocol=profile.protocol, line=meter.line, driver=line.driver,
         )  # fmt: skip
+    if profile.protocol != "modbus":
+        yield from _only_of_modbus(document, name, meter, profile)
     if meter.variant is not None:
         if meter.variant not in profile.variants:
             yield _variant_fault(document, name, meter, profile)
@@ -193,6 +207,17 @@ def _meter_faults(settings: AgentSettings, document: Document, name: str, profil
             known = ", ".join(profile.points)
             remedy = _DID_YOU_MEAN if near else _POINTS
             yield document.fault(keys, _NO_POINT, remedy, profile=meter.profile, point=point, near=near, known=known)
+
+
+def _only_of_modbus(document: Document, name: str, meter: MeterSection, profile: Profile) -> Iterator[SettingsError]:
+    if meter.order is not None:
+        yield document.fault(("meters", name, "order"), _OF_MODBUS, None, key="order", protocol=profile.protocol)
+    overrides = meter.points if isinstance(meter.points, dict) else {}
+    for point, override in overrides.items():
+        for key in ("order", "fc"):
+            if override is not None and getattr(override, key) is not None:
+                keys = ("meters", name, "points", point, key)
+                yield document.fault(keys, _OF_MODBUS, None, key=key, protocol=profile.protocol)
 
 
 def _variant_fault(document: Document, name: str, meter: MeterSection, profile: Profile) -> SettingsError:
@@ -223,6 +248,7 @@ _OTHER_PROTOCOL = Text(
 )
 _SAME_PROTOCOL = Text("请换线路或换仪表模型", "Choose another line or another profile")
 _NO_POINT = Text("{profile} 没有测点 {point}", "{profile} has no point {point}")
+_OF_MODBUS = Text("{key} 只用于 modbus，这里是 {protocol}", "{key} is for modbus only; this is {protocol}")
 _NO_VARIANT = Text("{profile} 没有型式 {variant}", "{profile} has no variant {variant}")
 _VARIANTS = Text("它有：{known}；不写则首次通信时自动辨认", "It has: {known}; left out, it is found at first contact")
 _LEAVE_OUT = Text("该型号不分型式，不用写 variant", "The model has no variants: leave it out")

@@ -36,6 +36,25 @@ def test_only_the_points_asked_for_are_taken(wired: Wired) -> None:
     assert [point for point, _ in wiring.points] == ["m1/power"]
 
 
+def test_the_order_of_bytes_set_in_a_meter_is_written_at_the_meter(wired: Wired) -> None:
+    [meter] = wired('a: {driver: modbus, tcp: "meter:502"}', "m1: {line: a, profile: profile.yaml, order: CDAB}").meters
+    assert meter.plan.profile.defaults.order == "CDAB"
+    assert meter.plan.address == {"unit": 1}
+
+
+def test_a_point_is_read_with_another_order_and_function_code(wired: Wired) -> None:
+    [meter] = wired('a: {driver: modbus, tcp: "meter:502"}',
+                    "m1: {line: a, profile: profile.yaml, points: {power: {order: CDAB, fc: 4}}}").meters  # fmt: skip
+    assert (meter.points["power"].order, meter.points["power"].fc) == ("CDAB", 4)
+
+
+@pytest.mark.parametrize("setting", ["order: CDAB", "points: {energy_import: {fc: 3}}"])
+def test_order_and_function_code_are_for_modbus_only(agent_file: AgentFile, setting: str) -> None:
+    said = faults(agent_file('a: {driver: dlt645, serial: "/dev/ttyUSB0"}',
+                             f'm1: {{line: a, profile: generic/dlt645-2007, number: "000000000001", {setting}}}'))  # fmt: skip
+    assert any("modbus" in fault and "dlt645" in fault for fault in said)
+
+
 def phases(wired: Wired, line: str, count: int, interval: str) -> list[int]:
     meters = "\n".join(
         f"m{n}: {{line: a, profile: profile.yaml, interval: {interval}, unit: {n}}}" for n in range(1, count + 1)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from metering.text import Text
+from metering.text import Lang, Text
 from tanbiao.catalogue_cli import table
 from tanbiao.speech import LANG, fail, print_json, say, tell
 
@@ -27,6 +27,16 @@ STATUSES = {
     "repo": Text("据公开程序", "from public programs"),
     "unverified": Text("均无，仅供起步", "neither, a place to start"),
 }
+
+STANDING = (
+    Text("资料未写何时回零", "rollover not documented"),
+    Text("回零作减小待判", "rollover is a fall to judge"),
+    Text("回零值随所发单位而定", "rollover depends on the unit sent"),
+    Text("向量按资料拼成，非截获报文", "the vector is composed"),
+    Text("各向量按资料拼成，非截获报文", "the vectors are composed"),
+    Text("地址即报文里的地址", "addresses as on the wire"),
+)
+"""What many profiles say in the same words; the rest of a `doc` or `note` is the document's own language."""
 
 
 def attach(main: typer.Typer) -> None:
@@ -135,7 +145,7 @@ def show(name: str, json: bool = JSON) -> None:
     table(
         [say("测点", "point"), say("地址>", "address>"), say("类型", "type"), say("倍率>", "scale>"), say("单位", "unit"),
          say("角色", "role"), say("说明~", "notes~")],
-        [[point, _address(at.address), at.type or model.defaults.type, _scale(at), at.unit, at.role, at.doc]
+        [[point, _address(at.address), at.type or model.defaults.type, _scale(at), at.unit, at.role, noted(at.doc)]
          for point, at in model.points.items()],
     )  # fmt: skip
     for edition, variant in model.variants.items():
@@ -151,7 +161,7 @@ def _facts(model: "Profile") -> None:
     page = "" if model.source.page is None else say("，第 {page} 页/节", ", page {page}", page=model.source.page)
     print(f"{say('来源', 'source')}: {model.source.title}{page}")
     if model.source.note:
-        print(f"  {model.source.note}")
+        print(f"  {noted(model.source.note)}")
     if model.line:
         print(f"{say('线路默认', 'line defaults')}: {', '.join(f'{key} {value}' for key, value in model.line.items())}")
     if model.side is not None:
@@ -163,6 +173,13 @@ def _facts(model: "Profile") -> None:
         print(f"{say('身份', 'identity')}: {held}")
     if model.probe:
         print(f"{say('探测', 'probe')}: {', '.join(_probe(at, probe) for at, probe in model.probe.items())}")
+
+
+def noted(text: str, lang: Lang = LANG) -> str:
+    """Return a note with what many profiles say in the same words in the reader's language."""
+    for words in STANDING:
+        text = text.replace(words.en, words.say(lang))
+    return text
 
 
 def _probe(at: str, probe: Any) -> str:

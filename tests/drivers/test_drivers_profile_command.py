@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from settings.profiles import list_profiles, load_profile, profile_path
 from tanbiao.profile_check import check
-from tanbiao.profile_cli import app, matches
+from tanbiao.profile_cli import app, matches, noted
 from tanbiao.profile_schema import profile_schema
 
 GOOD = """
@@ -248,6 +248,11 @@ def test_a_model_shows_what_one_knows_of_it(name: str) -> None:
     assert result.exit_code == 0
     assert "counter" in result.stdout
     assert json.loads(CliRunner().invoke(app, ["show", name, "--json"]).stdout)["model"]
+
+
+def test_what_many_profiles_say_is_said_in_the_readers_language() -> None:
+    assert noted("组合无功1总电能；rollover not documented", "zh") == "组合无功1总电能；资料未写何时回零"
+    assert noted("the vector is composed; page 3", "en") == "the vector is composed; page 3"
 
 
 SCHEMA = profile_schema()

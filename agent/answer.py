@@ -11,6 +11,7 @@ from drivers.contract import Value
 from metering.errors import BadFrame, MeterError, MeterRefused, MeterSilent
 from metering.profile import Place
 from metering.reading import Quality
+from metering.text import Text
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +24,11 @@ class Answer:
     asked_s: float | None = None
     """The uptime at `measured_ms`, seconds; None: not known, or long ago."""
 
-    def why(self, value: Value) -> str:
-        """Return why a value is not there."""
-        return str(self.error) if self.error is not None else value.why or value.quality.text.en
+    def why(self, value: Value) -> Text:
+        """Return why a value is not there, or is not to be trusted."""
+        if self.error is not None:
+            return Text(self.error.say("zh"), self.error.say("en"))
+        return Text(value.why, value.why) if value.why else value.quality.text
 
 
 @dataclass(frozen=True, slots=True)

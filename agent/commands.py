@@ -171,11 +171,10 @@ def _said(meter: Meter, answer: Answer, value: Value) -> Text:
     """Return a value with all its digits, or why there is none."""
     if value.value is None:
         why, point = answer.why(value), meter.points[value.point]
-        if why in ("BadNodeIdUnknown", "BadNodeIdInvalid"):
-            return Text(f"没有值：服务器没有节点 {point.address}（{why}）：检查节点号",
-                        f"no value: the server has no node {point.address} ({why}): check the node id")  # fmt: skip
-        zh = answer.error.say("zh") if answer.error is not None else value.why or value.quality.text.zh
-        return Text(f"没有值：{zh}", f"no value: {why}")
+        if why.en in ("BadNodeIdUnknown", "BadNodeIdInvalid"):
+            return Text(f"没有值：服务器没有节点 {point.address}（{why.zh}）：检查节点号",
+                        f"no value: the server has no node {point.address} ({why.en}): check the node id")  # fmt: skip
+        return Text(f"没有值：{why.zh}", f"no value: {why.en}")
     said = f"{repr(value.value).removesuffix('.0')} {meter.points[value.point].unit}"
     return Text(f"{said}  {value.quality.text.zh}", f"{said}  {value.quality.text.en}")
 
@@ -187,7 +186,8 @@ async def _show_silence(owner: LineOwner, world: World, stop: asyncio.Event, sho
         for meter, counters in owner.meters.items():
             if counters.detail and told.get(meter) != counters.detail:
                 told[meter] = counters.detail
-                show(Text(f"{meter} 没有应答：{counters.detail}", f"{meter} is silent: {counters.detail}"))
+                zh = counters.error.say("zh") if counters.error is not None else counters.detail
+                show(Text(f"{meter} 没有读数：{zh}", f"{meter} is silent: {counters.detail}"))
         await world.sleep(0.5)
 
 
@@ -202,5 +202,5 @@ def status(path: Path, environ: Mapping[str, str]) -> Outcome:
     data: dict[str, Any] = control.ask(app.control_socket(settings.outbox.path), "status", {})
     silent = [name for name, meter in data["meters"].items() if meter["state"] == "silent"]
     texts = health(data)
-    lacking = [name for name, meter in data["meters"].items() if meter.get("no_value") or meter.get("forbidden")]
+    lacking = [name for name, meter in data["meters"].items() if meter.keys() & {"no_value", "doubtful", "forbidden"}]
     return Outcome(data, lines(texts), not silent and not lacking and not data["alarms"])

@@ -1,6 +1,7 @@
 """What is counted of each meter and each line, for the status and for `tanbiao agent status`."""
 
 from collections import Counter, deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -41,8 +42,10 @@ class MeterCounters:
     silent_since_ms: int | None = None
     error: MeterError | None = None
     """Why it is silent."""
-    no_value: dict[str, str] = field(default_factory=dict)
+    no_value: dict[str, Text] = field(default_factory=dict)
     """Points that had no value when last asked for, and why."""
+    doubtful: dict[str, Text] = field(default_factory=dict)
+    """Points whose last value is uncertain, out of range, frozen or a substitute, and why."""
     forbidden: dict[str, str] = field(default_factory=dict)
     """Points that the meter refuses and that are no longer asked for, and why."""
     identity: dict[str, str] = field(default_factory=dict)
@@ -96,9 +99,9 @@ class MeterCounters:
         }  # fmt: skip
         if times := sorted(self.round_trips_ms):
             found["round_trip_ms"] = [round(times[len(times) // 2], 1), round(times[len(times) * 95 // 100], 1)]
-        if self.state == "ok" and self.no_value:
-            named = dict(islice(self.no_value.items(), _NAMED))
-            found["no_value"] = {"count": len(self.no_value), "points": named}
+        if self.state == "ok":
+            found |= {"no_value": _named(self.no_value)} if self.no_value else {}
+            found |= {"doubtful": _named(self.doubtful)} if self.doubtful else {}
         if self.silent_since_ms is not None:
             found |= {
                 "since": self.silent_since_ms,
@@ -170,6 +173,12 @@ class LineCounters:
             "utilisation": round(self.utilisation, 4), "resubscribed": self.resubscribed,
         }  # fmt: skip
         return found | ({"problem": self.problem, "said": _said(self.error)} if self.error is not None else {})
+
+
+def _named(points: Mapping[str, Text]) -> dict[str, Any]:
+    """Return how many points these are, and the first of them with their reasons."""
+    first = islice(points.items(), _NAMED)
+    return {"count": len(points), "points": {point: {"zh": why.zh, "en": why.en} for point, why in first}}
 
 
 def _said(error: MeterError | None) -> dict[str, str]:

@@ -12,7 +12,8 @@ from agent.gaps import GapBook
 from agent.slots import Due, first, following
 from agent.wiring import Meter
 from link.world import World
-from metering.errors import MeterError
+from metering.errors import MeterError, MeterSilent
+from metering.reading import Quality
 from metering.slots import Grid
 from metering.wire import Gap
 
@@ -21,6 +22,8 @@ log = logging.getLogger(__name__)
 STUCK_AFTER = 2.5
 """Intervals without an end of a slot, or as many times what a slot took before, after which a meter counts as stuck."""
 _HOLES = 100
+_BELIEVED_MS = 10 * 366 * 86_400_000
+_DOUBTFUL = (Quality.UNCERTAIN, Quality.OUT_OF_RANGE, Quality.FROZEN, Quality.SUBSTITUTED)
 LINE_STUCK_S = 40.0
 """Longer than any driver may take for one read: after it the meters that wait for the line count as silent too."""
 
@@ -92,12 +95,16 @@ class Polled:
         return missed
 
     def account(self, answer: Answer) -> None:
-        no_value = self.counters.no_value
+        no_value, doubtful = self.counters.no_value, self.counters.doubtful
         for value in answer.values:
             if value.value is None:
                 no_value[value.point] = answer.why(value)
             elif no_value:
                 no_value.pop(value.point, None)
+            if value.value is not None and value.quality in _DOUBTFUL:
+                doubtful[value.point] = answer.why(value)
+            elif doubtful:
+                doubtful.pop(value.point, None)
         if answer.error is None:
             self.counters.ok += 1
             self.counters.round_trips_ms.append(answer.round_trip_ms)
@@ -128,7 +135,7 @@ class Polled:
         """Return the slot that a reading counts for; where it came too late for its own, those up to it were missed."""
         slot_ms = max(self.due.slot_ms, self.grid.at(self.grid.counts_for(measured_ms)))
         past, now_s = self.grid.between(self.due.slot_ms, slot_ms), self._world.uptime()
-        if past:
+        if past and slot_ms - self.due.slot_ms < _BELIEVED_MS:  # a clock that began in 1970 tells no gap of decades
             cause = "overrun" if (now_s - self.due.at_s) * 4 >= self.interval_s * 3 else "clock"
             self._gaps.missed(self.meter.id, self.due.slot_ms, cause, now_s, past)
         return slot_ms
@@ -137,7 +144,8 @@ class Polled:
         """Note a failed slot. `tried` is False where the line itself was down: no fault of the meter's."""
         if tried:
             self.breaker.failed(self._world.uptime(), self._world.random.random())
-        self.fall_silent(error)
+        waits = not tried and isinstance(error, MeterSilent)  # for a late reply: no cause of its own
+        self.fall_silent(self.counters.error or error if waits else error)
         self.miss(error.cause)
 
     def fall_silent(self, error: MeterError) -> None:

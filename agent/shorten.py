@@ -14,7 +14,7 @@ from metering.wire import MAX_SENT, AgentStatus, encode, pack
 
 _METER = ("line", "state", "last_good", "expected", "read", "missed", "since", "cause")
 _LINE = ("state", "problem", "utilisation", "overruns")
-_WRONG = ("no_value", "forbidden", "replaced", "unlike")
+_WRONG = ("no_value", "doubtful", "forbidden", "replaced", "unlike")
 _FEW = 50
 """Meters or lines in trouble that are named in any case."""
 

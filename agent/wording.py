@@ -261,19 +261,29 @@ def _meter(name: str, meter: Mapping[str, Any]) -> Text:
             f"  {name} silent since {since}: {why.en} ({counts} read, {missed} missed)",
         )
     last = clock(meter["last_good"]) if meter["last_good"] else "-"
-    if lacking := meter.get("no_value"):
-        whys = {point: told(why) for point, why in lacking["points"].items()}
-        zh = "、".join(f"{point}（{why.zh}）" for point, why in whys.items())
-        en = ", ".join(f"{point} ({why.en})" for point, why in whys.items())
-        more = Text("等", ", …") if lacking["count"] > len(whys) else Text("", "")
+    wrong = [_points(meter[key], words) for key, words in _TROUBLES.items() if meter.get(key)]
+    if wrong:
         return Text(
-            f"  {name} 有 {lacking['count']} 个测点没有值：{zh}{more.zh}；最近 {last}（{counts}，缺 {missed}）",
-            f"  {name} problem: {lacking['count']} points without value: {en}{more.en};"
-            f" last {last} ({counts} read, {missed} missed)",
+            f"  {name} 有{'；有'.join(text.zh for text in wrong)}；最近 {last}（{counts}，缺 {missed}）",
+            f"  {name} problem: {'; '.join(text.en for text in wrong)}; last {last} ({counts} read, {missed} missed)",
         )
     return Text(
-        f"  {name} 正常，最近 {last}（{counts}，缺 {missed}）",
+        f"  {name} {'正常' if meter['state'] == 'ok' else '启动中'}，最近 {last}（{counts}，缺 {missed}）",
         f"  {name} {meter['state']}, last {last} ({counts} read, {missed} missed)",
+    )
+
+
+_TROUBLES = {"no_value": Text("没有值", "without value"), "doubtful": Text("存疑", "in doubt")}
+
+
+def _points(found: Mapping[str, Any], words: Text) -> Text:
+    whys = {point: told(why) for point, why in found["points"].items()}
+    zh = "、".join(f"{point}（{why.zh}）" for point, why in whys.items())
+    en = ", ".join(f"{point} ({why.en})" for point, why in whys.items())
+    more = Text("等", ", …") if found["count"] > len(whys) else Text("", "")
+    noun = "point" if found["count"] == 1 else "points"
+    return Text(
+        f" {found['count']} 个测点{words.zh}：{zh}{more.zh}", f"{found['count']} {noun} {words.en}: {en}{more.en}"
     )
 
 

@@ -171,7 +171,8 @@ async def test_status_names_points_without_a_value_as_a_problem(
 ) -> None:
     path = agent_file()
     meter = MeterCounters(expected=1, read=1, last_good_ms=1)
-    lack = {"power": "BadNodeIdUnknown"} | {f"p{n}": "BadNodeIdUnknown" for n in range(8)}
+    unknown = Text("BadNodeIdUnknown", "BadNodeIdUnknown")
+    lack = {"power": unknown} | {f"p{n}": unknown for n in range(8)}
 
     async def answer(_: dict[str, Any]) -> dict[str, Any]:
         return {
@@ -188,6 +189,22 @@ async def test_status_names_points_without_a_value_as_a_problem(
     assert "m1 problem: 9 points without value: power (BadNodeIdUnknown), p0" in outcome.text.say("en")
     assert "有 9 个测点没有值" in outcome.text.say("zh")
     assert len(outcome.data["meters"]["m1"]["no_value"]["points"]) == 5
+
+
+def test_a_meter_whose_values_are_in_doubt_is_not_said_to_be_fine() -> None:
+    meter = MeterCounters(last_good_ms=1, doubtful={"pressure": Quality.OUT_OF_RANGE.text}).report()
+    data = {"connected": True, "silent_since": None, "receipted": 1, "unreceipted": 0, "outbox_bytes": 0, "alarms": [],
+            "meters": {"m1": meter}, "lines": {}}  # fmt: skip
+    said = lines(health(data))
+    assert "m1 problem: 1 point in doubt: pressure (out of range)" in said.en
+    assert "m1 有 1 个测点存疑：pressure（超量程）" in said.zh
+
+
+def test_a_meter_not_read_yet_is_starting_in_both_languages() -> None:
+    data = {"connected": True, "silent_since": None, "receipted": 1, "unreceipted": 0, "outbox_bytes": 0, "alarms": [],
+            "meters": {"m1": MeterCounters().report()}, "lines": {}}  # fmt: skip
+    assert "m1 starting" in lines(health(data)).en
+    assert "m1 启动中" in lines(health(data)).zh
 
 
 def test_status_speaks_the_language_asked_for_and_says_when_the_backlog_is_through() -> None:

@@ -291,7 +291,9 @@ def test_f17_a_fault_after_a_first_answer_leaves_marks_and_is_logged_once(
     counters = line.owner.meters["m1"]
     assert counters.read == counters.failures["error"] == 30
     assert sum(point == "power" and value is None for _, _, point, value, _ in line.sink.readings) == 30
-    assert counters.report()["no_value"] == {"count": 1, "points": {"power": "ZeroDivisionError('planted')"}}
+    assert counters.report()["no_value"] == {
+        "count": 1, "points": {"power": {"zh": "ZeroDivisionError('planted')", "en": "ZeroDivisionError('planted')"}}
+    }  # fmt: skip
     assert sum("fault in the driver" in record.message for record in caplog.records) == 1
 
 

@@ -52,6 +52,10 @@ class Wire(Protocol):
     @property
     def meters(self) -> Mapping[str, MeterCounters]: ...
 
+    async def settle(self, meters: Sequence[Meter]) -> None:
+        """Wait until no reply to a process before ours can come, where it could pass for one to us."""
+        ...
+
     def poll(self, meter: Meter, turn: Turn) -> AsyncIterator[Answer]:
         """Ask a meter for all its points.
 

@@ -56,6 +56,11 @@ class ExchangeWire:
         self._held_until_s: dict[str, float] = {}
         """Meters whose late reply may still come."""
 
+    async def settle(self, meters: Sequence[Meter]) -> None:
+        now_ms = self._world.now_ms()
+        if not all(one.replies_are_distinct for meter in meters for one in self._pieces_of(meter).due(now_ms)):
+            await self._port.settle()
+
     async def poll(self, meter: Meter, turn: Turn = _NOW) -> AsyncIterator[Answer]:
         self._check_held(meter)
         pieces = self._pieces_of(meter)

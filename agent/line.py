@@ -110,8 +110,10 @@ class LineOwner:
             await self._slot(polled)
 
     async def _poll(self, stop: asyncio.Event) -> None:
+        started_s = self._world.uptime()
+        await self._wire.settle(self.line.meters)
         for place, polled in enumerate(self._polled):
-            polled.begin()
+            polled.begin(started_s)
             self._schedule.put(place, polled.due.at_s, polled.deadline_s)
         while not stop.is_set():
             number = self._schedule.take(self._world.uptime() + _SOON_S)

@@ -9,7 +9,7 @@ from agent.backfill import Hole
 from agent.breaker import FAILURES, Breaker
 from agent.counters import MeterCounters
 from agent.gaps import GapBook
-from agent.slots import Due, first, following
+from agent.slots import first, following
 from agent.wiring import Meter
 from link.world import World
 from metering.errors import MeterError, MeterSilent
@@ -41,7 +41,7 @@ class Polled:
         self.counters = counters
         self.grid = Grid(meter.interval_ms, meter.phase_ms)
         self.breaker = Breaker(shortest_s=meter.interval_ms / 1000)
-        self.due = Due(0, 0.0)
+        self.due = first(self.grid, world.now_ms(), world.uptime())
         self.asked_s = 0.0
         self.took_s = 0.0
         """What its newest reading took."""
@@ -82,8 +82,13 @@ class Polled:
         longest_s = max(STUCK_AFTER * max(self.interval_s, self.took_s), 0.0 if under_way else LINE_STUCK_S)
         return self._world.uptime() > self.due.at_s + longest_s
 
-    def begin(self) -> None:
-        self.due = first(self.grid, self._world.now_ms(), self._world.uptime())
+    def begin(self, started_s: float) -> None:
+        """Plan the first slot. Those since the line's start were missed: it had to settle."""
+        now_ms, now_s = self._world.now_ms(), self._world.uptime()
+        self.due = first(self.grid, now_ms, now_s)
+        passed = self.grid.between(now_ms - round((now_s - started_s) * 1000), now_ms)
+        if passed > 0:
+            self.miss("starting", passed, self.due.slot_ms - passed * self.grid.interval_ms)
 
     def plan_next(self) -> int:
         """Plan the next slot; return how many were missed because the line had no time."""

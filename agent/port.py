@@ -72,8 +72,7 @@ class Port:
         self.has_sent = False
         channel = self._channel or await self._open()
         if self._stranger and not request.replies_are_distinct:
-            await self._listen(channel, self._settings.timeout, 3 * self._settings.timeout)
-        self._stranger = False
+            await self._acquaint(channel)
         await self._fall_silent(channel)
         self._asked = asked
         self._timeout_s = self._settings.timeout if patience_s is None else min(patience_s, self._settings.timeout)
@@ -87,6 +86,20 @@ class Port:
             self._counters.busy_s += now_s - sent_s
         self.fresh = False
         return Answer(measured_ms, values, (now_s - sent_s) * 1000, asked_s=sent_s)
+
+    async def settle(self) -> None:
+        """Open the line and listen before the first request, so that no slot waits for it."""
+        try:
+            await self._acquaint(self._channel or await self._open())
+        except LineDown:
+            return  # the first request says so
+        except MeterUnreachable as error:
+            await self.lose(error)
+
+    async def _acquaint(self, channel: Channel) -> None:
+        """Let what the process before ours asked for be answered."""
+        await self._listen(channel, self._settings.timeout, 3 * self._settings.timeout)
+        self._stranger = False
 
     async def _fall_silent(self, channel: Channel) -> None:
         """Keep the silence before a request; a byte that breaks it is thrown away, and it begins anew."""

@@ -43,6 +43,9 @@ class SessionWire:
         self.counters = LineCounters()
         self.meters: Mapping[str, MeterCounters] = {meter.id: MeterCounters() for meter in line.meters}
 
+    async def settle(self, meters: Sequence[Meter]) -> None:
+        """Each connection has its own replies."""
+
     async def poll(self, meter: Meter, turn: Turn = _NOW) -> AsyncIterator[Answer]:
         stood = self._session is not None
         longest_s = min(LONGEST_S, max(SHORTEST_S, 3 * meter.interval_ms / 1000))

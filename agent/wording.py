@@ -237,6 +237,7 @@ _CAUSES = {
     "overrun": Text("来不及轮询", "line too slow"),
     "line_busy": Text("总线被占用", "line in use"),
     "no_room": Text("无处存放", "no room"),
+    "starting": Text("线路启动", "line starting"),
     "stopped": Text("采集端停止", "agent stopped"),
     "crashed": Text("采集端崩溃", "agent crashed"),
     "power_loss": Text("断电", "power loss"),

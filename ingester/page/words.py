@@ -28,6 +28,7 @@ CAUSES = {
     "breaker": Text("暂停探询，等待恢复", "paused after failures, probing"),
     "line_busy": Text("总线被占用", "line in use"),
     "overrun": Text("来不及轮询", "the line is too slow for its period"),
+    "starting": Text("线路启动", "the line was starting"),
     "stopped": Text("采集端停止", "the agent was stopped"),
     "power_loss": Text("采集端断电", "the agent lost power"),
     "crashed": Text("采集端崩溃", "the agent crashed"),

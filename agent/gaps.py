@@ -1,6 +1,7 @@
 """Gaps: from when until when a meter said nothing, why, and how many readings are missing.
 
-A gap begins at its first missed slot and ends at the slot of the next reading. While it lasts it is told once a minute
+A gap begins at its first missed slot and ends at the slot of the next reading, or where a line that had no time for the meter
+asks it and learns of another cause. While it lasts it is told once a minute
 without an end; its beginning is its name, so that the later word replaces the earlier.
 """
 
@@ -15,6 +16,8 @@ from metering.slots import Grid
 from metering.wire import Gap
 
 TOLD_EVERY_S = 60.0
+_OURS = frozenset({"starting", "overrun"})
+"""Causes of a meter that was not asked: a cause of its own ends such a gap and begins another."""
 
 
 @dataclass(slots=True)
@@ -45,6 +48,9 @@ class GapBook:
         """Note slots without a reading, the first of them at `slot_ms`."""
         gap = self._open.get(meter)
         before = "clock" if gap is None else gap.cause
+        if gap is not None and gap.cause in _OURS and cause not in _OURS:
+            self._events.append(self._ended(meter, gap, slot_ms))
+            gap = None  # the meter was asked now, and has a cause of its own
         if gap is None:
             self._open[meter] = gap = _Open(slot_ms, cause, 0, uptime_s)
         gap.missed += count
@@ -58,10 +64,14 @@ class GapBook:
             self._tallies[meter].read(slot_ms, "clock" if gap is None else gap.cause)
         if gap is None:
             return None
-        end = max(slot_ms, gap.start_ms)
-        ended = Gap(meter=meter, start=gap.start_ms, end=end, cause=gap.cause, missed=gap.missed)
+        ended = self._ended(meter, gap, slot_ms)
         self._events.append(ended)
         return ended
+
+    @staticmethod
+    def _ended(meter: str, gap: _Open, slot_ms: int) -> Gap:
+        end = max(slot_ms, gap.start_ms)
+        return Gap(meter=meter, start=gap.start_ms, end=end, cause=gap.cause, missed=gap.missed)
 
     def fetched(self, gap: Gap, measured_ms: Iterable[int]) -> None:
         """Note values of the past that were fetched for a gap that ended."""
